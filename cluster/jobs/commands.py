@@ -1,0 +1,239 @@
+"""The vocabulary of change: every command that a node may bring before the job table, and how commands travel.
+
+Commands are what the replicated log holds. A `Batch` is what one node had to say at one moment; a `Proposal` is the
+batches of several nodes under one clock reading: the data of one log entry. Not for: what the commands do. That is
+`cluster.jobs.table`.
+
+Numbers: `session` names a connection within its node's incarnation, `job` is the job's number in the table. Times are
+milliseconds since the Unix epoch by the leader's clock.
+"""
+
+from typing import Final
+
+import msgspec
+
+from cluster.jobs.errors import UnreadableProposalError
+
+FORMAT: Final = 1
+"""Version of the encoding, written into every proposal; a reader that does not know it must stop."""
+
+
+class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """The first command of a new incarnation: it ends every session of the ones before."""
+
+    handle_prefix: bytes
+    """What the handles of jobs submitted through this node begin with; a colon and the job's number follow."""
+    job_retries: int
+    """How often a job may be tried again after its worker went away; below zero: for ever. The newest word holds."""
+
+
+class NodeDown(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    """Said by the leader of a node that is gone: ends its sessions, if it is still in the incarnation named."""
+
+    node: str
+    incarnation: int
+
+
+class SessionOpen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    """A connection has begun to matter to the table: it works, or it waits for a job's result."""
+
+    session: int
+    peer: str
+    """The peer's address, for `workers`."""
+
+
+class SessionClose(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+    """The connection is gone: its jobs go back to their queues, and nobody listens there any more."""
+
+    session: int
+
+
+class Identify(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
+    """SET_CLIENT_ID."""
+
+    session: int
+    client_id: bytes
+
+
+class Can(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+    """CAN_DO and CAN_DO_TIMEOUT."""
+
+    session: int
+    function: bytes
+    time_limit: int
+    """Milliseconds one run of a job may take; 0: no limit."""
+
+
+class Cant(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+    """CANT_DO."""
+
+    session: int
+    function: bytes
+
+
+class CantAny(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+    """RESET_ABILITIES."""
+
+    session: int
+
+
+class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """Every SUBMIT_ packet."""
+
+    session: int
+    function: bytes
+    unique: bytes
+    """The unique key: empty for none, `-` for "the workload is the key"."""
+    workload: bytes
+    priority: int
+    """An index: 0 high, 1 normal, 2 low."""
+    background: bool
+    due: int = 0
+    """Not to be run before this time; 0: at once."""
+    reducer: bytes = b""
+
+
+class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+    """GRAB_JOB and its kin: take the best job now, and perhaps reserve some more behind it."""
+
+    session: int
+    ahead: int
+    """How many further jobs may be reserved for this session where the queue is deep enough."""
+
+
+class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
+    """PRE_SLEEP: reserve the next job for this session, now or when one comes."""
+
+    session: int
+
+
+class Take(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
+    """A reserved job was handed to its worker: it runs."""
+
+    session: int
+    job: int
+
+
+class Unreserve(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
+    """The holder gives a job back that its worker never saw: no attempt is used up."""
+
+    session: int
+    job: int
+
+
+class Finish(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
+    """WORK_COMPLETE, WORK_FAIL or WORK_EXCEPTION: the job is over. What it brought goes to its listeners directly."""
+
+    session: int
+    job: int
+
+
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
+    """WORK_STATUS, as often as the node thinks fit."""
+
+    session: int
+    job: int
+    numerator: int
+    denominator: int
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
+    """`cancel job`."""
+
+    session: int
+    handle: bytes
+
+
+class SetLimit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
+    """`maxqueue`: how many jobs the function may have before a submit of each priority is refused; 0: any number."""
+
+    session: int
+    function: bytes
+    high: int
+    normal: int
+    low: int
+
+
+class CreateFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
+    """`create function`."""
+
+    session: int
+    function: bytes
+
+
+class DropFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+    """`drop function`."""
+
+    session: int
+    function: bytes
+
+
+Command = (
+    NodeUp
+    | NodeDown
+    | SessionOpen
+    | SessionClose
+    | Identify
+    | Can
+    | Cant
+    | CantAny
+    | Submit
+    | Grab
+    | Park
+    | Take
+    | Unreserve
+    | Finish
+    | Progress
+    | Cancel
+    | SetLimit
+    | CreateFunction
+    | DropFunction
+)
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Commands of one node, numbered without a gap within the node's incarnation."""
+
+    node: str
+    incarnation: int
+    first: int
+    """The number of the first command; an incarnation's numbers begin at 1, with its NodeUp."""
+    commands: list[Command]
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The data of one log entry. With no batches it only says what time it is."""
+
+    format: int
+    time: int
+    """The leader's clock."""
+    batches: list[Batch]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Proposal)
+
+
+def propose(time: int, batches: list[Batch]) -> Proposal:
+    """Make the proposal that puts these batches before the table at this time."""
+    return Proposal(FORMAT, time, batches)
+
+
+def encode_proposal(proposal: Proposal) -> bytes:
+    """Give the bytes for the log."""
+    return _encoder.encode(proposal)
+
+
+def decode_proposal(data: bytes) -> Proposal:
+    """Read a log entry's data back.
+
+    Raises `UnreadableProposalError` for a format or a command that this version does not know: applying the rest
+    would make this node's table differ from the others'.
+    """
+    try:
+        proposal = _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise UnreadableProposalError(f"a log entry holds what this version cannot read: {error}") from error
+    if proposal.format != FORMAT:
+        raise UnreadableProposalError(f"a log entry has format {proposal.format}, this version reads format {FORMAT}")
+    return proposal

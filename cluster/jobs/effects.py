@@ -1,0 +1,102 @@
+"""What applying a command asks the outside world to do, once, by the node whose session it concerns.
+
+An effect holds the live job or session, not a copy: deliver effects before the next proposal is applied. Not for:
+packets. A node's gateway turns effects into the bytes its connections get.
+"""
+
+import enum
+
+import msgspec
+
+from cluster.jobs.job import Job
+
+
+class Refusal(enum.Enum):
+    """Why a job was not accepted."""
+
+    QUEUE_FULL = enum.auto()
+    NO_SESSION = enum.auto()
+
+
+class Outcome(enum.Enum):
+    """How an administrative command ended."""
+
+    DONE = enum.auto()
+    NO_SUCH_JOB = enum.auto()
+    NO_SUCH_FUNCTION = enum.auto()
+    FUNCTION_IN_USE = enum.auto()
+
+
+class Revocation(enum.Enum):
+    """Why a session does not hold a job any more."""
+
+    CANCELLED = enum.auto()
+    TIME_LIMIT = enum.auto()
+
+
+class Created(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Submit: the job is in the table, or was joined."""
+
+    session: int
+    job: Job
+
+
+class Refused(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Submit: the job is not in the table."""
+
+    session: int
+    refusal: Refusal
+
+
+class Assigned(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Grab: the session runs the job from now on."""
+
+    session: int
+    job: Job
+
+
+class NoJob(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Grab: there is nothing for this session."""
+
+    session: int
+
+
+class Reserved(msgspec.Struct, array_like=True, gc=False):
+    """The job is kept for this session, until its node says Take or Unreserve."""
+
+    session: int
+    job: Job
+    wake: bool
+    """The session slept and is to be woken: its one NOOP."""
+
+
+class Revoked(msgspec.Struct, array_like=True, gc=False):
+    """The session holds the job no more."""
+
+    session: int
+    job: Job
+    why: Revocation
+
+
+class Failed(msgspec.Struct, array_like=True, gc=False):
+    """To a listener: the job ended without its worker's word, by cancel or for want of further attempts."""
+
+    session: int
+    job: Job
+
+
+class Ended(msgspec.Struct, array_like=True, gc=False):
+    """To the session that finished the job: the table has let it go; `job.listeners` is final."""
+
+    session: int
+    job: Job
+
+
+class Settled(msgspec.Struct, array_like=True, gc=False):
+    """Answer to an administrative command."""
+
+    session: int
+    outcome: Outcome
+
+
+Effect = Created | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Settled

@@ -1,0 +1,647 @@
+"""The replicated state machine: every job, queue, worker and node of the cluster.
+
+`apply(proposal)` is the only way to change it. What it does depends on the state and the proposal alone: no clock, no
+randomness, no I/O, no iteration over anything whose order is not itself part of the state. Every node applies the same
+log and has the same table.
+
+Two rules keep commands honest. *Exactly once*: a node numbers its commands; those already applied are passed over, and
+a batch that would leave a gap is passed over whole (its node sends again, in order). *Fenced*: what a past incarnation
+of a node says changes nothing.
+
+Not for: sockets, packets, results. A job's result never enters the table; it goes from the worker's node straight to
+the listeners.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from cluster.jobs import commands as c
+from cluster.jobs.deadlines import Deadlines
+from cluster.jobs.effects import (
+    Assigned,
+    Created,
+    Effect,
+    Ended,
+    Failed,
+    NoJob,
+    Outcome,
+    Refusal,
+    Refused,
+    Reserved,
+    Revocation,
+    Revoked,
+    Settled,
+)
+from cluster.jobs.functions import Function
+from cluster.jobs.job import PRIORITIES, Job, JobState, number_of
+from cluster.jobs.sessions import Ability, Node, Session
+
+SEGMENT: Final = 256
+"""Jobs are mirrored to disk in segments of this many neighbouring numbers."""
+
+_DELAYED, _QUEUED, _RESERVED, _RUNNING, _ENDED = (
+    JobState.DELAYED,
+    JobState.QUEUED,
+    JobState.RESERVED,
+    JobState.RUNNING,
+    JobState.ENDED,
+)
+
+
+class JobTable:
+    """The table. Read its attributes freely; change them through `apply` only."""
+
+    def __init__(self, audience: str | None = None) -> None:
+        """Make an empty table. `audience` names the node whose sessions' effects `apply` is to return."""
+        self.audience = audience
+        self.now = 0
+        """The latest time that an applied proposal carried, in milliseconds since the epoch."""
+        self.job_retries = -1
+        self.last_job = 0
+        """The number of the newest job there ever was."""
+        self.front = 0
+        self.back = 0
+        self.parkings = 0
+        self.jobs: dict[int, Job] = {}
+        self.functions: dict[bytes, Function] = {}
+        self.nodes: dict[str, Node] = {}
+        self.ready: tuple[dict[bytes, Function], ...] = ({}, {}, {})
+        """For each priority: the functions that have a waiting job."""
+        self.keys: dict[bytes, int | tuple[int, ...]] = {}
+        """Jobs by what they coalesce on; several where functions use the same key."""
+        self.deadlines = Deadlines()
+        self.dirty: set[int] = set()
+        """Segments that changed since the table was last mirrored."""
+        self._handlers: dict[type, Callable[[Node, Any], None]] = {
+            c.NodeUp: self._node_up,
+            c.NodeDown: self._node_down,
+            c.SessionOpen: self._session_open,
+            c.SessionClose: self._session_close,
+            c.Identify: self._identify,
+            c.Can: self._can,
+            c.Cant: self._cant,
+            c.CantAny: self._cant_any,
+            c.Submit: self._submit,
+            c.Grab: self._grab,
+            c.Park: self._park,
+            c.Take: self._take,
+            c.Unreserve: self._unreserve,
+            c.Finish: self._finish,
+            c.Progress: self._progress,
+            c.Cancel: self._cancel,
+            c.SetLimit: self._set_limit,
+            c.CreateFunction: self._create_function,
+            c.DropFunction: self._drop_function,
+        }
+
+    # -- applying ----------------------------------------------------------------------------------
+
+    def apply(self, proposal: c.Proposal) -> list[Effect]:
+        """Apply one entry and return what the audience's node has to do about it, in order."""
+        self.now = max(self.now, proposal.time)
+        while (job := self.deadlines.pop(self.now, self.jobs)) is not None:
+            if job.state is _DELAYED:
+                self._enqueue(job)
+                self._wake(job.function)
+            else:
+                self._time_out(job)
+        handlers = self._handlers
+        for batch in proposal.batches:
+            node = self._admit(batch)
+            if node is None:
+                continue
+            fresh = batch.commands[node.last + 1 - batch.first :] if batch.first <= node.last else batch.commands
+            for command in fresh:
+                handlers[type(command)](node, command)
+            node.last = max(node.last, batch.first + len(batch.commands) - 1)
+        listening = self.nodes.get(self.audience) if self.audience is not None else None
+        if listening is None or not listening.effects:
+            return []
+        effects, listening.effects = listening.effects, []
+        return effects
+
+    def _admit(self, batch: c.Batch) -> Node | None:
+        """Tell whose batch this is; None when nothing of it may be applied."""
+        node = self.nodes.get(batch.node)
+        if node is None:
+            node = self.nodes[batch.node] = Node(batch.node, audible=batch.node == self.audience)
+        if batch.incarnation > node.incarnation:
+            if batch.first != 1 or not batch.commands or not isinstance(batch.commands[0], c.NodeUp):
+                return None
+            self._end_sessions(node)
+            node.incarnation = batch.incarnation
+            node.last = 0
+        elif batch.incarnation < node.incarnation or batch.first > node.last + 1:
+            return None
+        return node
+
+    # -- nodes and sessions ------------------------------------------------------------------------
+
+    def _node_up(self, node: Node, command: c.NodeUp) -> None:
+        node.up = True
+        node.handle_prefix = command.handle_prefix
+        self.job_retries = command.job_retries
+
+    def _node_down(self, _: Node, command: c.NodeDown) -> None:
+        node = self.nodes.get(command.node)
+        if node is not None and node.incarnation == command.incarnation:
+            self._end_sessions(node)
+
+    def _end_sessions(self, node: Node) -> None:
+        node.up = False
+        sessions = list(node.sessions.values())
+        for session in sessions:
+            self._disable_all(session)
+        for session in sessions:
+            self._close(session)
+        node.effects.clear()
+
+    def _session_open(self, node: Node, command: c.SessionOpen) -> None:
+        if command.session not in node.sessions:
+            node.sessions[command.session] = Session(node, command.session, command.peer)
+
+    def _session_close(self, node: Node, command: c.SessionClose) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None:
+            self._close(session)
+
+    def _close(self, session: Session) -> None:
+        """Let the session go: first its abilities, so that no job is given to it any more."""
+        self._disable_all(session)
+        session.parked = 0
+        for number in sorted(session.listening):
+            job = self.jobs[number]
+            job.listeners = tuple(listener for listener in job.listeners if listener is not session)
+            self.dirty.add(number // SEGMENT)
+            if job.state <= _QUEUED and not job.background and not job.listeners:
+                self._remove(job)
+        session.listening = set()
+        held = sorted(session.holding, reverse=True)
+        del session.node.sessions[session.number]
+        for number in held:
+            job = self.jobs[number]
+            self._give_up(job, attempt=job.state is _RUNNING)
+        for name in {self.jobs[number].function.name: None for number in reversed(held) if number in self.jobs}:
+            self._wake(self.functions[name])
+
+    def _identify(self, node: Node, command: c.Identify) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None:
+            session.client_id = command.client_id
+
+    # -- abilities ---------------------------------------------------------------------------------
+
+    def _can(self, node: Node, command: c.Can) -> None:
+        session = node.sessions.get(command.session)
+        if session is None:
+            return
+        ability = session.abilities.get(command.function)
+        if ability is not None:
+            ability.time_limit = command.time_limit
+            return
+        session.abilities[command.function] = Ability(command.time_limit, session.served)
+        session.served += 1
+        function = self._function(command.function)
+        function.workers[session] = None
+        if session.parked:
+            function.sleepers[session] = None
+
+    def _cant(self, node: Node, command: c.Cant) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None and command.function in session.abilities:
+            self._disable(session, command.function)
+
+    def _cant_any(self, node: Node, command: c.CantAny) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None:
+            self._disable_all(session)
+
+    def _disable_all(self, session: Session) -> None:
+        for name in list(session.abilities):
+            self._disable(session, name)
+
+    def _disable(self, session: Session, name: bytes) -> None:
+        del session.abilities[name]
+        function = self.functions[name]
+        del function.workers[session]
+        function.sleepers.pop(session, None)
+
+    # -- submitting --------------------------------------------------------------------------------
+
+    def _submit(self, node: Node, command: c.Submit) -> None:
+        listener: Session | None = None
+        if not command.background:
+            listener = node.sessions.get(command.session)
+            if listener is None:
+                if node.audible:
+                    node.effects.append(Refused(command.session, Refusal.NO_SESSION))
+                return
+        function = self.functions.get(command.function)
+        if function is None:
+            function = self._function(command.function)
+        unique = command.unique
+        key: bytes | None = None
+        if unique:
+            key = unique if unique != b"-" else b"-" + hashlib.blake2b(command.workload, digest_size=20).digest()
+            job = self._with_key(key, function)
+            if job is not None:
+                self._join(job, listener)
+                if node.audible:
+                    node.effects.append(Created(command.session, job))
+                return
+        limit = function.limits[command.priority]
+        if limit and function.total >= limit:
+            if node.audible:
+                node.effects.append(Refused(command.session, Refusal.QUEUE_FULL))
+            return
+        number = self.last_job = self.last_job + 1
+        job = Job(
+            number,
+            node.handle_prefix,
+            function,
+            unique,
+            key,
+            command.workload,
+            command.reducer,
+            command.priority,
+            command.background,
+            _DELAYED,
+        )
+        if key is not None:
+            self.note_key(key, number)
+        if listener is not None:
+            job.listeners = (listener,)
+            listener.listening.add(number)
+        self.jobs[number] = job
+        function.total += 1
+        function.pending[command.priority] += 1
+        self.dirty.add(number // SEGMENT)
+        if node.audible:
+            node.effects.append(Created(command.session, job))
+        if command.due > self.now:
+            job.due = command.due
+            self.deadlines.set(command.due, number)
+            return
+        self._enqueue(job)
+        if function.sleepers:
+            self._wake(function)
+
+    def _join(self, job: Job, listener: Session | None) -> None:
+        """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it."""
+        self.dirty.add(job.number // SEGMENT)
+        if listener is None:
+            job.background = True
+        elif listener not in job.listeners:
+            job.listeners = (*job.listeners, listener)
+            listener.listening.add(job.number)
+
+    def _function(self, name: bytes) -> Function:
+        function = self.functions.get(name)
+        if function is None:
+            function = self.functions[name] = Function(name)
+        return function
+
+    # -- queues ------------------------------------------------------------------------------------
+
+    def _enqueue(self, job: Job) -> None:
+        """Put the job at the back of its queue."""
+        self.back += 1
+        job.position = self.back
+        job.due = 0
+        self._wait(job)
+        job.function.queues[job.priority].append(job)
+
+    def _put_back(self, job: Job) -> None:
+        """Put the job at the front of its queue."""
+        self.front -= 1
+        job.position = self.front
+        self._wait(job)
+        job.function.queues[job.priority].appendleft(job)
+
+    def _wait(self, job: Job) -> None:
+        job.state = _QUEUED
+        self.dirty.add(job.number // SEGMENT)
+        function, priority = job.function, job.priority
+        function.waiting[priority] += 1
+        if function.waiting[priority] == 1:
+            self.ready[priority][function.name] = function
+
+    def _unqueue(self, job: Job) -> None:
+        """Count the job out of its queue; the queue itself drops it when it comes to the front."""
+        function, priority = job.function, job.priority
+        function.waiting[priority] -= 1
+        if not function.waiting[priority]:
+            del self.ready[priority][function.name]
+            function.queues[priority].clear()
+
+    def waits_for(self, session: Session) -> int | None:
+        """Tell the priority of the best job that this session could take now, None if there is none."""
+        abilities = session.abilities
+        for priority in PRIORITIES:
+            ready = self.ready[priority]
+            if ready and (
+                any(name in ready for name in abilities)
+                if len(abilities) <= len(ready)
+                else any(name in abilities for name in ready)
+            ):
+                return priority
+        return None
+
+    def _pick(self, session: Session) -> Job | None:
+        """Take the best waiting job for this session out of its queue.
+
+        Priority first, whatever the function; among functions of equal priority the one served longest ago.
+        """
+        abilities = session.abilities
+        for priority in PRIORITIES:
+            ready = self.ready[priority]
+            if not ready:
+                continue
+            chosen: bytes | None = None
+            lowest = session.served
+            for name in abilities if len(abilities) <= len(ready) else ready:
+                if name in ready and name in abilities and abilities[name].served <= lowest:
+                    lowest = abilities[name].served
+                    chosen = name
+            if chosen is None:
+                continue
+            abilities[chosen].served = session.served
+            session.served += 1
+            function = ready[chosen]
+            job = function.first(priority)
+            function.queues[priority].popleft()
+            self._unqueue(job)
+            return job
+        return None
+
+    # -- giving jobs to workers --------------------------------------------------------------------
+
+    def _grab(self, node: Node, command: c.Grab) -> None:
+        session = node.sessions.get(command.session)
+        job = None
+        if session is not None:
+            self._unpark(session)
+            job = self._pick(session)
+        if session is None or job is None:
+            if node.audible:
+                node.effects.append(NoJob(command.session))
+            return
+        self._run(session, job)
+        if node.audible:
+            node.effects.append(Assigned(session.number, job))
+        if command.ahead:
+            function: Function = job.function
+            # Only a deep queue is shared out ahead of demand: another worker must not find it empty meanwhile.
+            depth = sum(function.waiting) // (2 * max(1, len(function.workers)))
+            for _ in range(min(command.ahead, depth)):
+                further = self._pick(session)
+                if further is None:
+                    break
+                self._reserve(session, further, wake=False)
+
+    def _run(self, session: Session, job: Job) -> None:
+        function: Function = job.function
+        job.state = _RUNNING
+        job.holder = session
+        session.holding.add(job.number)
+        function.running += 1
+        function.pending[job.priority] -= 1
+        self.dirty.add(job.number // SEGMENT)
+        ability = session.abilities.get(function.name)
+        if ability is not None and ability.time_limit:
+            job.deadline = self.now + ability.time_limit
+            self.deadlines.set(job.deadline, job.number)
+
+    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
+        job.state = _RESERVED
+        job.holder = session
+        session.holding.add(job.number)
+        self.dirty.add(job.number // SEGMENT)
+        if session.node.audible:
+            session.node.effects.append(Reserved(session.number, job, wake))
+
+    def _take(self, node: Node, command: c.Take) -> None:
+        job = self._held(node, command.session, command.job)
+        if job is not None and job.state is _RESERVED:
+            self._run(job.holder, job)
+
+    def _unreserve(self, node: Node, command: c.Unreserve) -> None:
+        job = self._held(node, command.session, command.job)
+        if job is not None:
+            self._give_up(job, attempt=False)
+            self._wake(job.function)
+
+    def _park(self, node: Node, command: c.Park) -> None:
+        session = node.sessions.get(command.session)
+        if session is None:
+            return
+        for number in session.holding:
+            self._lift_deadline(self.jobs[number])
+        self._unpark(session)
+        job = self._pick(session)
+        if job is not None:
+            self._reserve(session, job, wake=True)
+            return
+        self.parkings += 1
+        session.parked = self.parkings
+        for name in session.abilities:
+            self.functions[name].sleepers[session] = None
+
+    def _unpark(self, session: Session) -> None:
+        if session.parked:
+            session.parked = 0
+            for name in session.abilities:
+                self.functions[name].sleepers.pop(session, None)
+
+    def _wake(self, function: Function) -> None:
+        """Reserve waiting jobs for sleeping workers, the one last parked first, one job each."""
+        sleepers = function.sleepers
+        while sleepers and any(function.waiting):
+            session, _ = sleepers.popitem()
+            self._unpark(session)
+            job = self._pick(session)
+            if job is not None:
+                self._reserve(session, job, wake=True)
+
+    # -- the end of a run --------------------------------------------------------------------------
+
+    def _held(self, node: Node, session: int, number: int) -> Job | None:
+        """Give the job, if this session still holds it."""
+        job = self.jobs.get(number)
+        if job is None or job.holder is None:
+            return None
+        holder: Session = job.holder
+        return job if holder.number == session and holder.node is node else None
+
+    def _finish(self, node: Node, command: c.Finish) -> None:
+        job = self._held(node, command.session, command.job)
+        if job is not None:
+            self._remove(job)
+            if node.audible:
+                node.effects.append(Ended(command.session, job))
+
+    def _progress(self, node: Node, command: c.Progress) -> None:
+        job = self._held(node, command.session, command.job)
+        if job is not None:
+            job.numerator = command.numerator
+            job.denominator = command.denominator
+            self.dirty.add(job.number // SEGMENT)
+
+    def _time_out(self, job: Job) -> None:
+        session: Session = job.holder
+        if session.node.audible:
+            session.node.effects.append(Revoked(session.number, job, Revocation.TIME_LIMIT))
+        self._give_up(job, attempt=True)
+        self._wake(job.function)
+
+    def _give_up(self, job: Job, *, attempt: bool) -> None:
+        """Part the job from its holder: back to the front of its queue, or out where it may not be run again."""
+        self._release(job)
+        job.function.pending[job.priority] += 1
+        job.numerator = job.denominator = 0
+        if attempt:
+            job.attempts += 1
+            if 0 <= self.job_retries < job.attempts:
+                self._fail(job)
+                return
+        if job.background or job.listeners:
+            self._put_back(job)
+        else:
+            self._remove(job)
+
+    def _release(self, job: Job) -> None:
+        """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
+        session: Session = job.holder
+        session.holding.discard(job.number)
+        job.holder = None
+        if job.state is _RUNNING:
+            job.function.running -= 1
+            self._lift_deadline(job)
+        else:
+            job.function.pending[job.priority] -= 1
+        job.state = _DELAYED
+        self.dirty.add(job.number // SEGMENT)
+
+    def _lift_deadline(self, job: Job) -> None:
+        if job.deadline:
+            job.deadline = 0
+            self.deadlines.settle(self.jobs)
+            self.dirty.add(job.number // SEGMENT)
+
+    def _fail(self, job: Job) -> None:
+        """End a job whose worker can say no more about it, and tell those who listen."""
+        listeners = job.listeners
+        self._remove(job)
+        for listener in listeners:
+            if listener.node.audible:
+                listener.node.effects.append(Failed(listener.number, job))
+
+    def _remove(self, job: Job) -> None:
+        """Take the job out of the table for good. Its listeners stay readable on the job itself."""
+        function: Function = job.function
+        if job.holder is not None:
+            self._release(job)
+        else:
+            function.pending[job.priority] -= 1
+            if job.state is _QUEUED:
+                job.state = _ENDED
+                self._unqueue(job)
+                function.forget_ended(job.priority)
+            elif job.due:
+                self.deadlines.settle(self.jobs)
+        job.state = _ENDED
+        function.total -= 1
+        for listener in job.listeners:
+            listener.listening.discard(job.number)
+        if job.key is not None:
+            self._forget_key(job.key, job.number)
+        del self.jobs[job.number]
+        if not self.jobs:
+            self.jobs = {}  # an emptied dict keeps the room of its best days
+        self.dirty.add(job.number // SEGMENT)
+
+    # -- coalescing keys ---------------------------------------------------------------------------
+
+    def _with_key(self, key: bytes, function: Function) -> Job | None:
+        found = self.keys.get(key)
+        if found is None:
+            return None
+        for number in (found,) if isinstance(found, int) else found:
+            job = self.jobs[number]
+            if job.function is function:
+                return job
+        return None
+
+    def note_key(self, key: bytes, number: int) -> None:
+        """Remember which job a coalescing key stands for."""
+        found = self.keys.get(key)
+        if found is None:
+            self.keys[key] = number
+        else:
+            self.keys[key] = (found, number) if isinstance(found, int) else (*found, number)
+
+    def _forget_key(self, key: bytes, number: int) -> None:
+        found = self.keys[key]
+        if isinstance(found, int):
+            del self.keys[key]
+            if not self.keys:
+                self.keys = {}
+        else:
+            rest = tuple(other for other in found if other != number)
+            self.keys[key] = rest[0] if len(rest) == 1 else rest
+
+    def find(self, handle: bytes) -> Job | None:
+        """Give the job that a handle names."""
+        number = number_of(handle)
+        job = self.jobs.get(number) if number is not None else None
+        return job if job is not None and job.handle == handle else None
+
+    def find_unique(self, unique: bytes) -> Job | None:
+        """Give the oldest job with this unique key, of whatever function."""
+        found = self.keys.get(unique)
+        if found is None:
+            return None
+        return self.jobs[found if isinstance(found, int) else found[0]]
+
+    # -- administration ----------------------------------------------------------------------------
+
+    def _cancel(self, node: Node, command: c.Cancel) -> None:
+        job = self.find(command.handle)
+        if job is None:
+            self._settle(node, command.session, Outcome.NO_SUCH_JOB)
+            return
+        holder: Session | None = job.holder
+        if holder is not None and holder.node.audible:
+            holder.node.effects.append(Revoked(holder.number, job, Revocation.CANCELLED))
+        self._fail(job)
+        self._settle(node, command.session, Outcome.DONE)
+
+    def _set_limit(self, node: Node, command: c.SetLimit) -> None:
+        limits = (command.high, command.normal, command.low)
+        if any(limits) or command.function in self.functions:
+            self._function(command.function).limits = limits
+        self._settle(node, command.session, Outcome.DONE)
+
+    def _create_function(self, node: Node, command: c.CreateFunction) -> None:
+        self._function(command.function)
+        self._settle(node, command.session, Outcome.DONE)
+
+    def _drop_function(self, node: Node, command: c.DropFunction) -> None:
+        function = self.functions.get(command.function)
+        if function is None:
+            outcome = Outcome.NO_SUCH_FUNCTION
+        elif function.total or function.workers:
+            outcome = Outcome.FUNCTION_IN_USE
+        else:
+            del self.functions[command.function]
+            outcome = Outcome.DONE
+        self._settle(node, command.session, outcome)
+
+    def _settle(self, node: Node, session: int, outcome: Outcome) -> None:
+        if node.audible:
+            node.effects.append(Settled(session, outcome))
+
+    def next_deadline(self) -> int | None:
+        """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
+        return self.deadlines.next()
