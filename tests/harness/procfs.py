@@ -1,0 +1,52 @@
+"""Read what Linux knows about a running process: memory, processor time, descriptors, socket timers.
+
+These are the figures that a job server's users see in `top` and `ss`. Nothing here asks the server itself.
+"""
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_ESTABLISHED = "01"
+_TIMER_KEEPALIVE = "02"
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident set of the process, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(f"process {pid} has no resident memory: is it a zombie?")
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that the process has used so far, user and system, in seconds."""
+    # The command name is in parentheses and may itself hold spaces and parentheses.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def context_switches(pid: int) -> int:
+    """Return how often the main thread has gone to sleep of its own accord: once for each wake-up of an idle loop."""
+    for line in Path(f"/proc/{pid}/task/{pid}/status").read_text().splitlines():
+        if line.startswith("voluntary_ctxt_switches:"):
+            return int(line.split()[1])
+    raise LookupError(f"process {pid} has no count of context switches")
+
+
+def open_descriptors(pid: int) -> int:
+    """Return how many file descriptors the process holds."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def keepalive_is_armed(*, server_port: int, client_port: int) -> bool:
+    """Say whether the server's end of one loopback connection has its keepalive timer running.
+
+    Raises LookupError when there is no such established connection.
+    """
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        local_port, remote_port = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
+        if (local_port, remote_port) == (server_port, client_port) and fields[3] == _ESTABLISHED:
+            return fields[5].partition(":")[0] == _TIMER_KEEPALIVE
+    raise LookupError(f"no established connection from port {client_port} to port {server_port}")
