@@ -1,0 +1,116 @@
+"""The ways in which storage can fail, each with a message that says what to do.
+
+Not for: recovering from them. Every one of these stops the node; the rest of the cluster goes on without it.
+"""
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+
+
+class StorageError(Exception):
+    """The node cannot keep its promises on this data directory and must stop."""
+
+
+class DirectoryError(StorageError):
+    """The data directory cannot be created, read or written."""
+
+
+class LockedError(StorageError):
+    """Another process uses the data directory or holds the database."""
+
+
+class ForeignFileError(StorageError):
+    """There is a file where the database should be, but it was not made by gearmesh."""
+
+
+class NewerFormatError(StorageError):
+    """The database was written by a later version of gearmesh."""
+
+
+class CorruptionError(StorageError):
+    """What was read is not what was written: acknowledged data is damaged or missing."""
+
+
+class DiskFullError(StorageError):
+    """A write did not fit on the file system."""
+
+
+class DiskFailureError(StorageError):
+    """The operating system reported an error for a read, a write or an fsync."""
+
+
+class MisuseError(StorageError):
+    """The caller asked for something that would break the log: a bug in gearmesh, not a fault of the disk."""
+
+
+_CORRUPT = (
+    "Stop using this directory, keep a copy, and let the node join again with an empty one; alone: restore a backup."
+)
+
+
+def corrupt(path: Path, what: str) -> CorruptionError:
+    """Build the error for damaged data in `path`, where `what` says which part and how it was noticed."""
+    return CorruptionError(f"{path} is damaged: {what}. {_CORRUPT}")
+
+
+def from_os(error: OSError, directory: Path) -> StorageError:
+    """Translate an error of the operating system met while preparing `directory`."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(directory, str(error))
+    if error.errno == errno.EIO:
+        return _failed(directory, str(error))
+    return DirectoryError(
+        f"cannot use data directory {directory}: {error.strerror or error}. "
+        "Give the user that runs gearmesh read and write access to it, or choose another with --data-dir."
+    )
+
+
+def from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
+    """Translate an error of SQLite met while working on the database `path`."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    detail = f"{error} ({name})"
+    primary = code & 0xFF
+    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
+        return _full(path, detail)
+    if primary == sqlite3.SQLITE_NOTADB:
+        return corrupt(path, f"its header is not a database's, {detail}")
+    if primary == sqlite3.SQLITE_CORRUPT:
+        return corrupt(path, detail)
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LockedError(
+            f"{path} is held by another program ({detail}). Close whatever else has it open and restart."
+        )
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return DirectoryError(
+            f"cannot write {path}: {detail}. Give the user that runs gearmesh read and write access to the directory "
+            "and every file in it, and check that the file system is not mounted read-only."
+        )
+    if isinstance(error, sqlite3.ProgrammingError | sqlite3.IntegrityError | sqlite3.InterfaceError):
+        return MisuseError(f"a write to {path} was refused: {detail}. This is a bug in gearmesh: please report it.")
+    return _failed(path, detail)
+
+
+def _full(path: Path, detail: str) -> DiskFullError:
+    return DiskFullError(
+        f"no space left for {path}: {detail}. Nothing acknowledged is lost. Make room on the file system (or raise the "
+        "quota) and restart the node."
+    )
+
+
+def _failed(path: Path, detail: str) -> DiskFailureError:
+    return DiskFailureError(
+        f"the disk failed under {path}: {detail}. The write was not retried, because after a failed fsync nobody knows "
+        "what is on the disk. Check the kernel's log, the disk and any file size limit; then restart the node, or "
+        "replace it if the disk is bad."
+    )
+
+
+def _no_space(directory: Path) -> bool:
+    """Tell whether the file system is full: SQLite reports some writes that found no space as plain I/O errors."""
+    try:
+        return os.statvfs(directory).f_bavail == 0
+    except OSError:
+        return False

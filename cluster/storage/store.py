@@ -1,0 +1,298 @@
+"""One node's durable state: the file, used from one thread at a time.
+
+Every write is one transaction, on disk when the call returns. After the first failure a store refuses everything: what
+reached the disk is then known only to the next start, which reads it back.
+
+Not for: threads, grouping of commits, or the meaning of what is kept.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NoReturn, Self
+
+from cluster.log import Entry, EntryKind, HardState
+from cluster.storage import format as file_format
+from cluster.storage.blobs import BlobTable, portions
+from cluster.storage.errors import MisuseError, StorageError, corrupt, from_os, from_sqlite
+from cluster.storage.lock import DirectoryLock
+from cluster.storage.records import Mirror, Recovered, checksum
+from cluster.storage.upkeep import Upkeep
+
+_INSERT_ENTRY: Final = "INSERT INTO log (idx, term, kind, crc, data) VALUES (?, ?, ?, ?, ?)"
+
+
+class Store:
+    """The database of one data directory, held exclusively from `open` to `close`."""
+
+    def __init__(self, directory: Path, lock: DirectoryLock, db: sqlite3.Connection) -> None:
+        """Take over an open database; `Store.open` is the way to get one."""
+        self.path: Final = directory / file_format.FILE_NAME
+        self._lock = lock
+        self._db = db
+        self._failure: StorageError | None = None
+        self._closed = False
+        self._hard_state = HardState()
+        self._compacted = 0
+        self._applied = 0
+        self._last = 0
+        self._upkeep = Upkeep(db)
+        self._segments = BlobTable(db, self.path, "segments", "id")
+        self._payloads = BlobTable(db, self.path, "payloads", "job")
+
+    @classmethod
+    def open(cls, directory: Path, *, connection: type[sqlite3.Connection] = sqlite3.Connection) -> Self:
+        """Open the store in `directory`, making both if they do not exist.
+
+        Raises the subclass of `StorageError` that says why the directory cannot be used, and what to do. `connection`
+        is for tests, which put a failing disk there.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os(error, directory) from error
+        lock = DirectoryLock(directory)
+        try:
+            store = cls(directory, lock, file_format.open_database(directory, connection))
+            store._load()
+        except BaseException:
+            lock.release()
+            raise
+        return store
+
+    # -- reading back -------------------------------------------------------------------------------------------------
+
+    def recover(self) -> Recovered:
+        """Read where the store stands."""
+        with self._guard():
+            applied_index, applied_term, compacted_index, compacted_term, crc, meta = self._db.execute(
+                "SELECT applied_index, applied_term, compacted_index, compacted_term, crc, meta FROM mirror"
+            ).fetchone()
+            if crc != checksum(meta, applied_index, applied_term, compacted_index, compacted_term):
+                raise corrupt(self.path, "the mirror's state has a wrong checksum")
+            return Recovered(
+                hard_state=self._hard_state,
+                applied_index=applied_index,
+                applied_term=applied_term,
+                meta=meta,
+                first_index=compacted_index + 1,
+                last_index=self._last,
+                compacted_term=compacted_term,
+            )
+
+    def read_entries(self, first: int, last: int) -> Iterator[Entry]:
+        """Yield the log's entries from `first` to `last`, both included.
+
+        Raises `MisuseError` for entries the log does not hold, `CorruptionError` for one that is missing or damaged.
+        """
+        if first <= self._compacted or last > self._last:
+            self._refuse(f"entries {first}..{last} were asked for, the log has {self._compacted + 1}..{self._last}")
+        with self._guard():
+            expected = first
+            for index, term, kind, crc, data in self._db.execute(
+                "SELECT idx, term, kind, crc, data FROM log WHERE idx BETWEEN ? AND ? ORDER BY idx", (first, last)
+            ):
+                if index != expected:
+                    break
+                if crc != checksum(data, index, term, kind):
+                    raise corrupt(self.path, f"log entry {index} has a wrong checksum")
+                try:
+                    known = EntryKind(kind)
+                except ValueError:
+                    raise corrupt(self.path, f"log entry {index} is of unknown kind {kind}") from None
+                yield Entry(index, term, known, data)
+                expected += 1
+            if expected <= last:
+                raise corrupt(self.path, f"log entry {expected} is missing")
+
+    def read_segments(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the mirror's segments in the order of their ids."""
+        with self._guard():
+            yield from self._segments.read()
+
+    def read_payloads(self) -> Iterator[tuple[int, bytes]]:
+        """Yield the mirror's payloads in the order of their jobs."""
+        with self._guard():
+            yield from self._payloads.read()
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None = None) -> None:
+        """Put `entries` at the end of the log, and the hard state beside them, in one transaction.
+
+        When the first of them has an index that the log already holds, it and everything after it is replaced. Raises
+        `MisuseError` for a gap, within `entries` or before them, and for an entry at or below the mirror's applied
+        index: those are committed and can never be replaced.
+        """
+        if hard_state is None and len(entries) == 1 and entries[0].index == self._last + 1:
+            entry = entries[0]
+            with self._guard():
+                # One statement outside a transaction: begin, write, sync and end without a step of Python between them.
+                self._db.execute(_INSERT_ENTRY, _row(entry))
+            self._last += 1
+            self._upkeep.wrote(1, len(entry.data))
+            return
+        self._append_several(entries, hard_state)
+
+    def write_mirror(self, mirror: Mirror) -> None:
+        """Write what changed in the job table and let go of the log before it, in one transaction.
+
+        The compacted entries are gone when this returns; their space is taken back in steps by `upkeep`.
+        """
+        if not self._applied <= mirror.applied_index <= self._last:
+            self._refuse(
+                f"a mirror of entry {mirror.applied_index} was offered after one of {self._applied}, "
+                f"with a log that ends at {self._last}"
+            )
+        if mirror.compact_to > mirror.applied_index:
+            self._refuse(f"compaction to {mirror.compact_to} was asked for, beyond the mirror's {mirror.applied_index}")
+        compact_to = max(mirror.compact_to, self._compacted)
+        with self._guard(), self._transaction():
+            size = self._segments.write([(number, data) for number, data in mirror.segments if data is not None])
+            self._segments.delete([number for number, data in mirror.segments if data is None])
+            size += self._payloads.write(mirror.payloads)
+            self._payloads.delete(mirror.dropped_payloads)
+            numbers = (mirror.applied_index, mirror.applied_term, compact_to, self._term_of(compact_to, mirror))
+            self._db.execute(
+                "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?,"
+                " crc = ?, meta = ?",
+                (*numbers, checksum(mirror.meta, *numbers), mirror.meta),
+            )
+        self._applied = mirror.applied_index
+        self._compacted = compact_to
+        changes = len(mirror.segments) + len(mirror.payloads) + len(mirror.dropped_payloads)
+        self._upkeep.wrote(changes, size + len(mirror.meta))
+        self._upkeep.compacted(compact_to)
+
+    def upkeep(self) -> bool:
+        """Do one bounded step of keeping the file in shape; True while there is more to do.
+
+        Writing never does any of it: whoever writes calls this too, in quiet moments, and whenever `upkeep_overdue`.
+        """
+        with self._guard():
+            return self._upkeep.step()
+
+    @property
+    def upkeep_overdue(self) -> bool:
+        """Tell whether a step of `upkeep` must not wait for a quiet moment any longer, or the files would grow."""
+        return self._upkeep.overdue
+
+    def close(self) -> None:
+        """Close the file and release the directory; doing so again does nothing.
+
+        A store that failed is released as it is, without another write.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            if self._failure is None:
+                with self._guard():
+                    self._db.close()
+        finally:
+            self._lock.release()
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Read what the checks on writing need, and check that the parts belong together."""
+        with self._guard():
+            hard_state = self._db.execute("SELECT term, vote, crc FROM hard_state").fetchall()
+            mirror = self._db.execute("SELECT applied_index, compacted_index FROM mirror").fetchall()
+            if len(hard_state) != 1 or len(mirror) != 1:
+                raise corrupt(self.path, "the hard state or the mirror's state is missing")
+            term, vote, crc = hard_state[0]
+            if crc != checksum(vote.encode(), term):
+                raise corrupt(self.path, "the hard state has a wrong checksum")
+            self._hard_state = HardState(term, vote)
+            self._applied, self._compacted = mirror[0]
+            self.recover()
+            first, last = self._db.execute(
+                "SELECT min(idx), max(idx) FROM log WHERE idx > ?", (self._compacted,)
+            ).fetchone()
+            self._last = self._compacted if last is None else last
+            if first not in (None, self._compacted + 1):
+                raise corrupt(self.path, f"the log should start at entry {self._compacted + 1}, it starts at {first}")
+            if not self._compacted <= self._applied <= self._last:
+                raise corrupt(self.path, f"the mirror is of entry {self._applied}, the log ends at {self._last}")
+            self._upkeep.compacted(self._compacted)
+
+    def _append_several(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
+        first = entries[0].index if entries else self._last + 1
+        if not self._applied < first <= self._last + 1:
+            self._refuse(f"entry {first} was offered to a log of {self._last} entries, {self._applied} of them applied")
+        for index, entry in enumerate(entries, first):
+            if entry.index != index:
+                self._refuse(f"entry {entry.index} was offered where entry {index} belongs")
+        replaces = first <= self._last
+        sizes = [len(entry.data) for entry in entries]
+        parts = list(portions(sizes))
+        statements = (hard_state is not None) + replaces + len(parts)
+        with self._guard(), self._transaction() if statements > 1 else contextlib.nullcontext():
+            if hard_state is not None:
+                self._db.execute(
+                    "UPDATE hard_state SET term = ?, vote = ?, crc = ?",
+                    (hard_state.term, hard_state.vote, checksum(hard_state.vote.encode(), hard_state.term)),
+                )
+            if replaces:
+                self._db.execute("DELETE FROM log WHERE idx >= ?", (first,))
+            for start, end in parts:
+                self._db.execute(
+                    _INSERT_ENTRY + ", (?, ?, ?, ?, ?)" * (end - start - 1),
+                    [value for entry in entries[start:end] for value in _row(entry)],
+                )
+        if hard_state is not None:
+            self._hard_state = hard_state
+        if entries:
+            self._last = entries[-1].index
+        self._upkeep.wrote(len(entries), sum(sizes))
+
+    def _term_of(self, index: int, mirror: Mirror) -> int:
+        """Look up the term of the entry up to which the log goes; Raft needs it to match the next one."""
+        if index == mirror.applied_index:
+            return mirror.applied_term
+        if index == self._compacted:
+            (term,) = self._db.execute("SELECT compacted_term FROM mirror").fetchone()
+        else:
+            row = self._db.execute("SELECT term FROM log WHERE idx = ?", (index,)).fetchone()
+            if row is None:
+                raise corrupt(self.path, f"log entry {index} is missing")
+            (term,) = row
+        assert isinstance(term, int)
+        return term
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise MisuseError(f"{what}. This is a bug in gearmesh: please report it. {self.path} was not changed.")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Do all of the body or, when it fails, nothing: the file is then abandoned, so nothing is rolled back."""
+        self._db.execute("BEGIN IMMEDIATE")
+        yield
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Make the first failure the last thing that this store does."""
+        if self._failure is not None:
+            raise self._failure
+        try:
+            yield
+        except sqlite3.Error as error:
+            self._fail(from_sqlite(error, self.path), error)
+        except StorageError as error:
+            self._fail(error, error.__cause__)
+        except Exception as error:  # noqa: BLE001  # whatever broke a write off has left a transaction open
+            self._fail(StorageError(f"working on {self.path} was broken off by {error!r}"), error)
+
+    def _fail(self, failure: StorageError, cause: BaseException | None) -> NoReturn:
+        if self._failure is None:
+            self._failure = failure
+            file_format.abandon(self._db)
+        raise failure from cause
+
+
+def _row(entry: Entry) -> tuple[int, int, int, int, bytes]:
+    index, term, kind, data = entry.index, entry.term, entry.kind, entry.data
+    return index, term, kind, checksum(data, index, term, kind), data

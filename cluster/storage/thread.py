@@ -1,0 +1,150 @@
+"""The thread that owns a store, and the group commit.
+
+Waiting for a disk takes long and happens outside the interpreter's lock; so one thread does it, and everything that
+gathers meanwhile goes into its next transaction.
+
+Not for: what is written, or what an acknowledgement means to its receiver.
+"""
+
+import collections
+import functools
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from cluster.log import Entry, HardState
+from cluster.storage.errors import StorageError
+from cluster.storage.records import Mirror
+from cluster.storage.store import Store
+
+_GATHERED_BYTES: Final = 8 * 1024 * 1024
+"""A transaction takes no further append beyond this, so that the first to wait does not wait for all."""
+
+
+class _Append(msgspec.Struct, frozen=True, gc=False):
+    entries: Sequence[Entry]
+    hard_state: HardState | None
+    done: Callable[[], None]
+
+
+class _Mirror(msgspec.Struct, frozen=True):
+    mirror: Mirror
+    done: Callable[[], None]
+
+
+class StorageThread:
+    """Writes for an event loop: what is handed over is done in order, and acknowledged when it is on disk.
+
+    An append is acknowledged by its `done`, called through `deliver` in the order of the appends; all that one
+    transaction made durable come in one call of `deliver`. A mirror lets the appends that are waiting go first and is
+    otherwise in order with them. After the first error nothing more is written or acknowledged: `on_failure` is
+    delivered once, and what is handed over afterwards is forgotten.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        deliver: Callable[[Callable[[], None]], object],
+        on_failure: Callable[[StorageError], None],
+    ) -> None:
+        """Take over `store`; `deliver` runs a callback on the receiver's side, as `loop.call_soon_threadsafe` does."""
+        self._store = store
+        self._deliver = deliver
+        self._on_failure = on_failure
+        self._queue: queue.SimpleQueue[_Append | _Mirror | None] = queue.SimpleQueue()
+        self._appends: collections.deque[_Append] = collections.deque()
+        self._mirrors: collections.deque[_Mirror] = collections.deque()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; from here on the store is its alone."""
+        self._thread.start()
+
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None, done: Callable[[], None]) -> None:
+        """Have entries and hard state written as `Store.append` does, and `done` called when they are on disk.
+
+        Neither `entries` nor what is in them may change afterwards. `done` must not raise.
+        """
+        self._queue.put(_Append(entries, hard_state, done))
+
+    def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
+        """Have a mirror written as `Store.write_mirror` does, and `done` called when it is on disk."""
+        self._queue.put(_Mirror(mirror, done))
+
+    def close(self) -> None:
+        """Finish everything handed over, close the store, and wait for that."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+            self._store.close()
+        except StorageError as failure:
+            self._store.close()
+            self._deliver(functools.partial(self._on_failure, failure))
+
+    def _serve(self) -> None:
+        store = self._store
+        unfinished = True
+        while True:
+            self._receive(wait=not (self._mirrors or unfinished or self._closing))
+            while self._appends:
+                self._commit()
+            if self._mirrors:
+                waiting = self._mirrors.popleft()
+                store.write_mirror(waiting.mirror)
+                self._deliver(waiting.done)
+                unfinished = True
+            if store.upkeep_overdue or (unfinished and self._queue.empty()):
+                unfinished = store.upkeep()
+            if self._closing and not self._mirrors:
+                return
+
+    def _receive(self, *, wait: bool) -> None:
+        """Sort everything that was handed over by now; when there is nothing to do, wait for it."""
+        waiting = self._queue.qsize()
+        while wait or waiting:
+            work = self._queue.get()
+            waiting = self._queue.qsize() if wait else waiting - 1
+            wait = False
+            if isinstance(work, _Append):
+                self._appends.append(work)
+            elif isinstance(work, _Mirror):
+                self._mirrors.append(work)
+            else:
+                self._closing = True
+
+    def _commit(self) -> None:
+        """Write the appends that gathered in one transaction, then acknowledge them in one delivery."""
+        append = self._appends.popleft()
+        if not self._appends:
+            self._store.append(append.entries, append.hard_state)
+            self._deliver(append.done)
+            return
+        entries = list(append.entries)
+        hard_state = append.hard_state
+        done = [append.done]
+        size = sum(len(entry.data) for entry in entries)
+        while self._appends and size < _GATHERED_BYTES:
+            append = self._appends.popleft()
+            if append.entries:
+                if entries and append.entries[0].index <= entries[-1].index:
+                    # It replaces what an earlier one of this group would have written.
+                    del entries[max(0, append.entries[0].index - entries[0].index) :]
+                entries += append.entries
+                size += sum(len(entry.data) for entry in append.entries)
+            if append.hard_state is not None:
+                hard_state = append.hard_state
+            done.append(append.done)
+        self._store.append(entries, hard_state)
+        self._deliver(functools.partial(_call_all, done))
+
+
+def _call_all(callbacks: Sequence[Callable[[], None]]) -> None:
+    for callback in callbacks:
+        callback()
