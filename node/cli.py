@@ -1,0 +1,293 @@
+"""The command line: `gearmesh serve` and its options.
+
+The options come from the table of settings (`node.configuration.settings`) and from gearmand's list
+(`node.configuration.gearmand`); typer parses them as text, and `node.configuration.sources` judges them together with
+the file and the variables, so that every mistake is told at once. Exit status: 0 after a clean end, 1 for everything
+else, usage included, as gearmand's.
+"""
+
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+from typing import Annotated, Any, Final
+
+import typer
+
+from node.configuration import Configuration, gearmand
+from node.configuration.settings import PANELS, SETTINGS
+from node.configuration.sources import load
+from node.errors import GearmeshError
+
+# typer carried a click of its own from some version on; its public BadParameter is a usage error of whichever it uses.
+_UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
+
+app: Final = typer.Typer(
+    name="gearmesh",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    _open_standard_streams()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(args=_with_verbose_spelled_out(given), prog_name="gearmesh", standalone_mode=False)
+    except _UsageError as error:
+        _complain([getattr(error, "message", None) or str(error), "Try: gearmesh serve --help"])
+        return 1
+    except GearmeshError as error:
+        _complain(str(error).splitlines())
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if wanted:
+        typer.echo(f"gearmesh {metadata.version('gearmesh')}")
+        raise typer.Exit
+
+
+_VERSION: Final = typer.Option(
+    "-V", "--version", callback=_version, is_eager=True, help="Print the version and exit.", show_default=False
+)
+
+
+@app.callback(invoke_without_command=True, help="A Gearman job server that is a cluster.")
+def gearmesh(context: typer.Context, *, version: Annotated[bool, _VERSION] = False) -> int:
+    """Print the help where no command is given."""
+    del version
+    if context.invoked_subcommand is not None:
+        return 0
+    typer.echo(context.get_help())
+    return 1
+
+
+def _serve_parameters() -> list[inspect.Parameter]:
+    """Return the parameters of `serve`: one for each setting, each action, and each option that is refused."""
+
+    def option(name: str, kind: type, *flags: str, **shown: Any) -> inspect.Parameter:
+        default = False if kind is bool else None
+        annotation: Any = kind if kind is bool else kind | None
+        return inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[annotation, typer.Option(*flags, show_default=False, **shown)],
+        )
+
+    parameters = [
+        inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context),
+        option(
+            "config",
+            str,
+            "--config",
+            "--config-file",
+            metavar="FILE",
+            help="A TOML file with settings. [default: $GEARMESH_CONFIG, or none]",
+            rich_help_panel="Configuration",
+        ),
+        option(
+            "check",
+            bool,
+            "--check-config",
+            "--check-args",
+            help="Check all settings, say what is wrong, and exit.",
+            rich_help_panel="Configuration",
+        ),
+        option(
+            "show",
+            bool,
+            "--print-config",
+            help="Print the settings in effect as TOML, with their origins, and exit.",
+            rich_help_panel="Configuration",
+        ),
+    ]
+    for panel in PANELS:
+        for setting in SETTINGS:
+            if setting.panel != panel:
+                continue
+            shown: dict[str, Any] = {"help": setting.help.replace("[", r"\["), "rich_help_panel": panel}
+            if setting.metavar:
+                kind: Any = list[str] if setting.field == "listen" else str
+                flags = (*setting.short, setting.flag)
+                parameters.append(option(setting.field, kind, *flags, metavar=setting.metavar, **shown))
+            else:
+                flags = (f"{setting.flag}/--no-{setting.flag.removeprefix('--')}",)
+                annotation = Annotated[bool | None, typer.Option(*flags, show_default=False, **shown)]
+                parameters.append(
+                    inspect.Parameter(
+                        setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+                    )
+                )
+            if setting.field == "listen":
+                parameters.append(
+                    option(
+                        "port",
+                        str,
+                        "-p",
+                        "--port",
+                        metavar="PORT",
+                        help=r"The port where --listen names none. \[default: 4730]",
+                        rich_help_panel=panel,
+                    )
+                )
+    parameters.append(
+        option(
+            "verbose",
+            str,
+            "-v",
+            "--verbose",
+            metavar="LEVEL",
+            help="gearmand's way to say --log-level; the level may be left out (info, -vv: debug).",
+            rich_help_panel="Logging",
+        )
+    )
+    parameters.append(
+        option(
+            "round_robin",
+            bool,
+            "-R",
+            "--round-robin",
+            help="Accepted for gearmand's sake: functions of equal priority always take turns.",
+            rich_help_panel="Jobs",
+        )
+    )
+    parameters += [
+        option(_refused_name(refused), str if refused.takes_value else bool, *refused.flags, hidden=True)
+        for refused in gearmand.REFUSED
+    ]
+    return parameters
+
+
+def _refused_name(refused: gearmand.Refused) -> str:
+    return "refused_" + refused.flags[-1].removeprefix("--").replace("-", "_")
+
+
+def serve(context: typer.Context, **given: Any) -> int:
+    """Run one node in the foreground until SIGTERM or SIGINT.
+
+    Every setting can also stand in a TOML file (key: the flag with underscores) or in the environment (GEARMESH_ and
+    the key in capitals). Flags win over the environment, and that over the file.
+    """
+    problems = [
+        f"{'/'.join(refused.flags)}: gearmand's option has no meaning here. {refused.hint}"
+        for refused in gearmand.REFUSED
+        if given[_refused_name(refused)] not in (None, False)
+    ]
+    problems += _unknown(context.args)
+    flags = {setting.field: given[setting.field] for setting in SETTINGS if given[setting.field] not in (None, [], ())}
+    if given["verbose"] is not None:
+        level = gearmand.GEARMAND_LEVELS.get(given["verbose"].lower())
+        if "log_level" in flags:
+            problems.append("-v/--verbose: --log-level is given too: say one or the other")
+        elif level is None:
+            problems.append(
+                f"-v/--verbose: {given['verbose']!r} is not one of: {', '.join(gearmand.GEARMAND_LEVELS).upper()}"
+            )
+        else:
+            flags["log_level"] = level
+    effective = load(flags, config_file=given["config"], port=given["port"], problems=problems)
+    if given["show"]:
+        typer.echo(effective.as_toml(), nl=False)
+        return 0
+    if given["check"]:
+        return 0
+    return _run(effective.configuration)
+
+
+serve_with_options: Any = serve
+serve_with_options.__signature__ = inspect.Signature(_serve_parameters(), return_annotation=int)
+app.command(
+    "serve",
+    # What typer does not know is told with all other mistakes, not alone and first.
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+)(serve_with_options)
+
+
+def _run(configuration: Configuration) -> int:
+    # Imported here: whoever asks for help does not wait for the server's libraries.
+    import structlog  # noqa: PLC0415 - see above
+
+    from cluster.storage import StorageError  # noqa: PLC0415 - see above
+    from node import logs, privileges  # noqa: PLC0415 - see above
+    from node.server import run  # noqa: PLC0415 - see above
+
+    with logs.logging_to(configuration):
+        log = structlog.get_logger()
+        try:
+            if configuration.user is not None:
+                privileges.find_user(configuration.user)
+            privileges.raise_file_descriptor_limit(configuration.file_descriptors)
+            return run(configuration)
+        except (GearmeshError, StorageError) as error:
+            failure = str(error)
+            if configuration.log_file is not None:
+                log.critical("node_failed", error=failure)
+        except Exception:
+            log.critical("node_crashed", exc_info=True)
+            return 1
+    _complain(failure.splitlines())
+    return 1
+
+
+def _unknown(arguments: Iterable[str]) -> list[str]:
+    """Return a message for each argument that typer found no use for."""
+    known = [f"--{setting.field.replace('_', '-')}" for setting in SETTINGS]
+    known += ["--config", "--check-config", "--print-config", "--port", "--verbose", "--round-robin", "--help"]
+    problems = []
+    after_unknown_option = False
+    for argument in arguments:
+        if argument.startswith("-") and argument != "-":
+            flag = argument.partition("=")[0]
+            problems.append(f"{flag}: no such option{gearmand.nearest(flag, known)}")
+            after_unknown_option = "=" not in argument
+            continue
+        if not after_unknown_option:  # else it was meant as that option's value
+            hint = ": a configuration file is named with --config FILE" if argument.startswith("@") else ""
+            problems.append(f"{argument}: serve takes options only{hint}")
+        after_unknown_option = False
+    return problems
+
+
+def _with_verbose_spelled_out(arguments: Sequence[str]) -> list[str]:
+    """Give gearmand's -v and --verbose, whose level may be left out, the level that they mean."""
+    spelled: list[str] = []
+    for position, argument in enumerate(arguments):
+        following = arguments[position + 1].lower() if position + 1 < len(arguments) else ""
+        if argument in ("-v", "--verbose") and following not in gearmand.GEARMAND_LEVELS:
+            spelled += ["--verbose=info"]
+        elif argument in ("-vv", "-vvv"):
+            spelled += ["--verbose=debug"]
+        else:
+            spelled.append(argument)
+    return spelled
+
+
+def _open_standard_streams() -> None:
+    """Open /dev/null for each standard stream that is closed.
+
+    Otherwise the next file or socket to be opened gets its number, and what a library writes to "stderr" lands in it.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - stays open
+
+
+def _complain(lines: Sequence[str]) -> None:
+    text = f"gearmesh: {lines[0]}\n" if len(lines) == 1 else "".join(f"gearmesh: {line}\n" for line in lines)
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        pass  # nobody reads it; the exit status says it too

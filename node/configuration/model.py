@@ -1,0 +1,126 @@
+"""Every setting of a node, as plain frozen data.
+
+Not for: where values come from (`sources`), how they are written (`values`), or what they are called on the command
+line (`settings`).
+"""
+
+import enum
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - a server is there to be reached
+"""Every IPv4 address of the host."""
+
+DEFAULT_PORT: Final = 4730
+"""Gearman's port (IANA: gearman)."""
+
+MAX_HANDLE: Final = 63
+"""Bytes of a job handle, without the NUL that ends it (gearmand's GEARMAN_JOB_HANDLE_SIZE is 64)."""
+
+MAX_HANDLE_PREFIX: Final = MAX_HANDLE - len(":18446744073709551615")
+"""Bytes of a handle's prefix: what is left when the largest 64-bit number follows it behind a colon."""
+
+
+class LogLevel(enum.StrEnum):
+    """The least severe events that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+
+class LogFormat(enum.StrEnum):
+    """How an event becomes a line."""
+
+    AUTO = "auto"
+    """`CONSOLE` where the log goes to a terminal, `JSON` anywhere else."""
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Address(msgspec.Struct, frozen=True, order=True):
+    """A host and a TCP port."""
+
+    host: str
+    """A host name, an IPv4 address, or an IPv6 address without brackets."""
+    port: int
+    """0 lets the system choose a free one."""
+
+    def __str__(self) -> str:
+        """Write the address as HOST:PORT, an IPv6 host in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def handle_prefix(name: str) -> str:
+    """Return the default prefix of a node's job handles: `H:<name>`, as gearmand's `H:<host name>`.
+
+    A name that would make handles longer than 63 bytes is cut, and a digest of the whole name takes the place of what
+    was cut off: long host names usually differ at their ends.
+    """
+    prefix = f"H:{name}"
+    if len(prefix.encode()) <= MAX_HANDLE_PREFIX:
+        return prefix
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    kept = prefix.encode()[: MAX_HANDLE_PREFIX - 9].decode(errors="ignore")
+    return f"{kept}-{digest}"
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one node, checked."""
+
+    name: str
+    """This node's name in the cluster; by default the host's name."""
+    data_dir: Path
+    """The directory of the node's durable state; absolute. Not created here."""
+    cluster: str = "gearmesh"
+    """The cluster this node belongs to; nodes of different clusters never mix."""
+
+    listen: tuple[Address, ...] = (Address(DEFAULT_HOST, DEFAULT_PORT),)
+    """Where Gearman clients and workers connect; at least one, without repeats."""
+    backlog: int = 1024
+    """Connections that may wait to be accepted, for each listening socket; the kernel may allow fewer."""
+    max_packet: int = 64 * 1024 * 1024
+    """The largest body of a packet, in bytes."""
+    stall_timeout: float = 60.0
+    """Seconds that an incomplete packet may stay without a further byte before its connection is closed."""
+    keepalive: bool = True
+    """Whether TCP keepalive is on for accepted connections."""
+    keepalive_idle: int = 60
+    """Seconds without traffic before the first keepalive probe; -1 for the system's own setting."""
+    keepalive_interval: int = 20
+    """Seconds between keepalive probes; -1 for the system's own setting."""
+    keepalive_count: int = 3
+    """Unanswered probes after which the connection is dead; -1 for the system's own setting."""
+
+    job_retries: int = -1
+    """How often a job is run again after its worker went away: -1 without end, 0 never."""
+    exceptions: bool = False
+    """Whether every connection starts with the option `exceptions` on (gearmand's `--exceptions`)."""
+    job_handle_prefix: str = ""
+    """What the job handles made by this node start with; `handle_prefix(name)` when empty. ASCII, no blanks."""
+
+    drain_timeout: float = 20.0
+    """Seconds that running jobs are given to end when the node is asked to stop."""
+    file_descriptors: int | None = None
+    """The limit of open files to set; None raises it as far as the system allows this process."""
+    user: str | None = None
+    """The user to become once the node listens; None stays the user that started it."""
+    pid_file: Path | None = None
+    """Where the process id is written while the node listens; absolute."""
+
+    log_level: LogLevel = LogLevel.INFO
+    """The least severe events that are logged."""
+    log_format: LogFormat = LogFormat.AUTO
+    """How an event becomes a line."""
+    log_file: Path | None = None
+    """The file to append the log to; absolute. None logs to stderr."""
+
+    def __post_init__(self) -> None:
+        """Fill in what depends on another setting."""
+        if not self.job_handle_prefix:
+            msgspec.structs.force_setattr(self, "job_handle_prefix", handle_prefix(self.name))
