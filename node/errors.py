@@ -37,3 +37,11 @@ class PidFileError(GearmeshError):
 
 class PrivilegeError(GearmeshError):
     """The process cannot become the user it was told to be, or cannot have the descriptors it was told to have."""
+
+
+class RecoveryError(GearmeshError):
+    """The data directory cannot be used, or what it holds cannot be read."""
+
+
+class UnknownEntryError(GearmeshError):
+    """The log holds a kind of entry that this version does not know. It is never skipped: the node stops."""

@@ -25,6 +25,9 @@ class Outcome(enum.Enum):
     NO_SUCH_JOB = enum.auto()
     NO_SUCH_FUNCTION = enum.auto()
     FUNCTION_IN_USE = enum.auto()
+    """It has workers, or jobs of it run."""
+    FUNCTION_HAS_JOBS = enum.auto()
+    """Jobs of it wait: dropping it would lose them."""
 
 
 class Revocation(enum.Enum):

@@ -70,6 +70,11 @@ class Job(msgspec.Struct, gc=False, eq=False):
         """The name by which clients and workers know the job."""
         return b"%b:%d" % (self.prefix, self.number)
 
+    @property
+    def runs(self) -> bool:
+        """Tell whether a worker has it."""
+        return self.state is JobState.RUNNING
+
 
 def number_of(handle: bytes) -> int | None:
     """Tell which job number a handle would be for, None if it cannot be one of ours."""

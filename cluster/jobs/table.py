@@ -631,8 +631,10 @@ class JobTable:
         function = self.functions.get(command.function)
         if function is None:
             outcome = Outcome.NO_SUCH_FUNCTION
-        elif function.total or function.workers:
+        elif function.running or function.workers:
             outcome = Outcome.FUNCTION_IN_USE
+        elif function.total:
+            outcome = Outcome.FUNCTION_HAS_JOBS
         else:
             del self.functions[command.function]
             outcome = Outcome.DONE

@@ -1,0 +1,306 @@
+"""The driver: it ties consensus, the disk and the job table to the event loop.
+
+Commands of one moment are gathered into one proposal; while that is being made durable the next one gathers. Whoever
+proposed learns nothing before the proposal is committed and applied: then its effects are delivered, in order.
+
+*Urgent* commands start a proposal at the end of the loop's turn. *Lazy* ones, which nobody waits for and whose loss
+repeats no work, wait up to `LAZY_DELAY` for company, so that they do not stand in the way of what comes next.
+
+Not for: what commands mean (`cluster.jobs`), who is connected (`node.gateway`), which entries are committed
+(`cluster.consensus`), how bytes get to the disk (`cluster.storage`).
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, Protocol
+
+import structlog
+
+from cluster.consensus import Consensus
+from cluster.jobs import (
+    Batch,
+    Command,
+    Effect,
+    JobTable,
+    MirrorWriter,
+    Proposal,
+    decode_proposal,
+    encode_proposal,
+    propose,
+)
+from cluster.log import Entry, EntryKind
+from cluster.storage import Mirror, StorageThread
+from node.errors import UnknownEntryError
+
+LAZY_DELAY: Final = 0.002
+"""Seconds that a lazy command waits for company."""
+MAX_BATCH_COMMANDS: Final = 4096
+MAX_BATCH_BYTES: Final = 1 << 20
+"""A batch is closed when it holds this much; a single command may be larger."""
+MIRROR_SEGMENTS: Final = 48
+"""Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
+MIRROR_LOG_BYTES: Final = 32 << 20
+"""Log bytes after which the table is mirrored: a bound on what a restart reads again."""
+MIRROR_INTERVAL: Final = 2.0
+"""Seconds after which it is mirrored in any case, if it changed."""
+
+log = structlog.get_logger()
+
+
+class EffectSink(Protocol):
+    """Who carries out the effects that concern this node's sessions."""
+
+    def deliver(self, effects: list[Effect]) -> None:
+        """Carry out the effects of one entry, in order, before returning."""
+
+
+class Driver:
+    """One node's engine. All methods are to be called from its event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        table: JobTable,
+        mirror_writer: MirrorWriter,
+        consensus: Consensus,
+        disk: StorageThread,
+        clock: Callable[[], float],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """Tie the parts together. `clock` gives seconds since the epoch."""
+        self.table = table
+        self.name = name
+        self._incarnation = 0
+        self.numbered = 0
+        """The number of the newest command proposed here."""
+        self.applied_number = 0
+        """The number of the newest of them that is applied."""
+        self._mirror_writer = mirror_writer
+        self._consensus = consensus
+        self._disk = disk
+        self._clock = clock
+        self._on_failure = on_failure
+        self._sink: EffectSink | None = None
+        self._loop = asyncio.get_running_loop()
+        self._gathering: list[Command] = []
+        self._gathered_bytes = 0
+        self._closed: list[list[Command]] = []
+        self._urgent = False
+        """Whether somebody waits for what has gathered."""
+        self._turn_end: asyncio.Handle | None = None
+        self._lazy_timer: asyncio.TimerHandle | None = None
+        self._proposals: dict[int, Proposal] = {}
+        self._writes = 0
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._deadline = 0
+        self._applied_index = 0
+        self._applied_term = 0
+        self._mirroring = False
+        self._mirror_timer: asyncio.TimerHandle | None = None
+        self._unmirrored_bytes = 0
+        self._stopped = False
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the node can no longer keep its promises."""
+        return self._stopped
+
+    def start(self, sink: EffectSink, first: Command, applied_index: int, applied_term: int) -> None:
+        """Catch up with the log, then open a new incarnation of this node with `first`, its NodeUp."""
+        self._sink = sink
+        self._applied_index = applied_index
+        self._applied_term = applied_term
+        with self._guard():
+            self._pump()
+        known = self.table.nodes.get(self.name)
+        self._incarnation = known.incarnation + 1 if known is not None else 1
+        self.propose(first)
+        self._arm_deadline()
+
+    # -- proposing ----------------------------------------------------------------------------------------------------
+
+    def propose(self, command: Command, size: int = 0) -> None:
+        """Bring an urgent command before the table; `size` is about what it weighs, in bytes."""
+        self._gather(command, size)
+        if not self._urgent:
+            self._hurry()
+
+    def propose_lazily(self, command: Command) -> None:
+        """Bring a command before the table that nobody waits for."""
+        self._gather(command, 0)
+        if not self._urgent and self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back once everything proposed here so far is applied; at once when it is."""
+        if self.applied_number == self.numbered:
+            callback()
+            return
+        self._waiting.append((self.numbered, callback))
+        if not self._urgent:
+            self._hurry()
+
+    def _gather(self, command: Command, size: int) -> None:
+        self.numbered += 1
+        self._gathering.append(command)
+        self._gathered_bytes += size
+        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
+            self._closed.append(self._gathering)
+            self._gathering = []
+            self._gathered_bytes = 0
+
+    def _hurry(self) -> None:
+        """Begin a write at the end of this turn, or as soon as the one under way is done."""
+        self._urgent = True
+        if self._writes == 0:
+            self._turn_end = self._loop.call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        if self._writes == 0:
+            with self._guard():
+                self._propose_gathered()
+                self._pump()
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """End the node's service where its table might not be what the others' are."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, going on could break a promise
+            self.fail()
+            self._on_failure(error)
+
+    def _propose_gathered(self) -> None:
+        self._urgent = False
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        if self._gathering:
+            self._closed.append(self._gathering)
+            self._gathering = []
+            self._gathered_bytes = 0
+        if self._stopped or not self._closed:
+            return
+        closed, self._closed = self._closed, []
+        first = self.numbered + 1 - sum(map(len, closed))
+        now = int(self._clock() * 1000)
+        for commands in closed:
+            proposal = propose(now, [Batch(self.name, self._incarnation, first, commands)])
+            first += len(commands)
+            self._proposals[self._consensus.propose(encode_proposal(proposal)).index] = proposal
+
+    # -- carrying out what consensus asks for -------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        while not self._stopped and (ready := self._consensus.ready()) is not None:
+            if ready.write is not None:
+                self._writes += 1
+                write = ready.write
+                self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
+            if ready.committed:
+                self._apply(ready.committed)
+                self._consensus.applied(ready.committed[-1].index)
+                self._after_applying()
+
+    def _persisted(self, sequence: int) -> None:
+        self._writes -= 1
+        self._consensus.persisted(sequence)
+        # The next write is under way before this one's effects are worked out: disk and processor work at once.
+        with self._guard():
+            if self._urgent and self._writes == 0:
+                self._propose_gathered()
+            self._pump()
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        table = self.table
+        for entry in entries:
+            if entry.kind is EntryKind.COMMANDS:
+                proposal = self._proposals.pop(entry.index, None) or decode_proposal(entry.data)
+                effects = table.apply(proposal)
+                for batch in proposal.batches:
+                    if batch.node == self.name and batch.incarnation == self._incarnation:
+                        self.applied_number = batch.first + len(batch.commands) - 1
+                if effects and self._sink is not None:
+                    self._sink.deliver(effects)
+            elif entry.kind not in (EntryKind.BARRIER, EntryKind.CONFIGURATION):
+                raise UnknownEntryError(f"log entry {entry.index} is of kind {entry.kind}, unknown to this version")
+            self._applied_index = entry.index
+            self._applied_term = entry.term
+            self._unmirrored_bytes += len(entry.data)
+
+    def _after_applying(self) -> None:
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= self.applied_number:
+            waiting.popleft()[1]()
+        self._arm_deadline()
+        if not self._mirroring:
+            if len(self.table.dirty) >= MIRROR_SEGMENTS or self._unmirrored_bytes >= MIRROR_LOG_BYTES:
+                self._mirror()
+            elif self._mirror_timer is None:
+                self._mirror_timer = self._loop.call_later(MIRROR_INTERVAL, self._mirror)
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def _arm_deadline(self) -> None:
+        """See to it that an entry says what time it is when something in the table is due."""
+        due = self.table.next_deadline()
+        if due is None or (self._deadline_timer is not None and self._deadline == due):
+            return
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._deadline = due
+        self._deadline_timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()), self._tell_time)
+
+    def _tell_time(self) -> None:
+        self._deadline_timer = None
+        if self._stopped:
+            return
+        with self._guard():
+            self._consensus.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
+            self._pump()
+
+    # -- mirroring ----------------------------------------------------------------------------------------------------
+
+    def _mirror(self) -> None:
+        if self._mirror_timer is not None:
+            self._mirror_timer.cancel()
+            self._mirror_timer = None
+        if self._mirroring or self._stopped:
+            return
+        self._mirroring = True
+        self._unmirrored_bytes = 0
+        part = self._mirror_writer.take(self.table)
+        self._disk.mirror(
+            Mirror(
+                applied_index=self._applied_index,
+                applied_term=self._applied_term,
+                meta=part.meta,
+                segments=part.segments,
+                payloads=part.payloads,
+                dropped_payloads=part.dropped_payloads,
+                compact_to=self._applied_index,
+            ),
+            self._mirrored,
+        )
+
+    def _mirrored(self) -> None:
+        self._mirroring = False
+
+    def stop(self) -> None:
+        """Mirror the table a last time, so that a restart has nothing to catch up with; accept nothing more."""
+        if not self._stopped:
+            self._mirroring = False
+            self._mirror()
+        self.fail()
+
+    def fail(self) -> None:
+        """Stop at once: nothing more is proposed, applied or acknowledged."""
+        self._stopped = True
+        for timer in (self._turn_end, self._lazy_timer, self._deadline_timer, self._mirror_timer):
+            if timer is not None:
+                timer.cancel()

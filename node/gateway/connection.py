@@ -1,0 +1,297 @@
+"""One TCP connection of a client, a worker or an operator: bytes in, packets in order, bytes out, back-pressure.
+
+Answers leave in the order of the requests. An answer that has to wait for the job table holds back whatever would be
+answered at once behind it; requests that the table answers too, or that have no answer, flow on. Not for: what packets
+mean; `node.gateway` has a function for each.
+"""
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from protocol import AdminCommand, AdminFault, Fault, Packet, PacketType, ServerDecoder, encode_error
+
+if TYPE_CHECKING:
+    from node.gateway.gateway import Gateway
+    from node.gateway.worker import WorkerSession
+
+MAX_WAITING: Final = 2048
+"""Answers owed by the table beyond which a connection is not read from."""
+MAX_SUBMITTED: Final = 8 << 20
+"""Bytes of workload on their way to the table beyond which a connection is not read from."""
+MAX_INBOX: Final = 1024
+"""Held-back messages beyond which a connection is not read from."""
+WRITE_HIGH: Final = 8 << 20
+"""Unsent bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
+WRITE_LOW: Final = 1 << 20
+
+Message = Packet | AdminCommand | Fault
+
+PIPELINED: Final = frozenset(
+    {
+        PacketType.CAN_DO,
+        PacketType.CAN_DO_TIMEOUT,
+        PacketType.CANT_DO,
+        PacketType.RESET_ABILITIES,
+        PacketType.SET_CLIENT_ID,
+        PacketType.SUBMIT_JOB,
+        PacketType.SUBMIT_JOB_BG,
+        PacketType.SUBMIT_JOB_HIGH,
+        PacketType.SUBMIT_JOB_HIGH_BG,
+        PacketType.SUBMIT_JOB_LOW,
+        PacketType.SUBMIT_JOB_LOW_BG,
+        PacketType.SUBMIT_JOB_EPOCH,
+        PacketType.SUBMIT_REDUCE_JOB,
+        PacketType.SUBMIT_REDUCE_JOB_BACKGROUND,
+        PacketType.WORK_STATUS,
+        PacketType.WORK_DATA,
+        PacketType.WORK_WARNING,
+        PacketType.WORK_COMPLETE,
+        PacketType.WORK_FAIL,
+        PacketType.WORK_EXCEPTION,
+    }
+)
+"""Requests that need not wait for earlier answers: the table answers them in order, or nobody does."""
+
+log = structlog.get_logger()
+
+
+class Connection(asyncio.Protocol):
+    """One connection. `number` is its session number: unique for the life of the process."""
+
+    __slots__ = (
+        "_decoder",
+        "_ended",
+        "_gateway",
+        "_held_back",
+        "_inbox",
+        "_on_writable",
+        "_out",
+        "_reading",
+        "_transport",
+        "client_id",
+        "closed",
+        "exceptions",
+        "heard",
+        "number",
+        "opened",
+        "peer",
+        "submitted",
+        "waiting",
+        "worker",
+    )
+
+    def __init__(self, gateway: "Gateway", number: int) -> None:
+        self.number = number
+        self.peer = "?"
+        self.opened = False
+        """Whether the table knows this session."""
+        self.exceptions = gateway.exceptions
+        """The option of that name: this client wants WORK_EXCEPTION."""
+        self.client_id = b""
+        self.worker: WorkerSession | None = None
+        self.waiting = 0
+        """Answers that are still to come, in order."""
+        self.submitted = 0
+        """Bytes of workload submitted since last nothing was waited for."""
+        self.heard = 0.0
+        """When the incomplete packet at the end of what was received last grew; meaningless if there is none."""
+        self.closed = False
+        self._gateway = gateway
+        self._decoder = ServerDecoder(gateway.max_packet)
+        self._inbox: deque[Message] = deque()
+        self._out: list[bytes] = []
+        self._transport: asyncio.Transport
+        self._reading = True
+        self._on_writable: Callable[[], None] | None = None
+        self._held_back = False
+        """Whether the peer does not read what it is sent."""
+        self._ended = False
+        """Whether the peer has said that it will send nothing more."""
+
+    # -- called by the event loop -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        peer = transport.get_extra_info("peername")
+        if peer:
+            self.peer = peer[0]
+        accepted: socket.socket | None = transport.get_extra_info("socket")
+        if accepted is not None:
+            self._gateway.prepare_socket(accepted)
+        self._gateway.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes in."""
+        messages = self._decoder.feed(data)
+        if self._decoder.pending:
+            self.heard = self._gateway.time()
+        if self._inbox or self._held_back:
+            self._inbox.extend(messages)
+        else:
+            self._process(messages)
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the peer shut its sending side, then close."""
+        self._ended = True
+        return not self._finish()
+
+    def pause_writing(self) -> None:
+        """Hold back: the peer does not read."""
+        self._held_back = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Go on: the peer has read."""
+        self._held_back = False
+        self.resume()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """End."""
+        self.closed = True
+        self._inbox.clear()
+        self._out.clear()
+        self._gateway.disconnected(self, error)
+
+    # -- messages -----------------------------------------------------------------------------------------------------
+
+    def _process(self, messages: list[Message]) -> None:
+        handlers = self._gateway.handlers
+        for position, message in enumerate(messages):
+            if type(message) is Packet:
+                kind = message.kind
+                if self.waiting and kind not in PIPELINED:
+                    self._inbox.extend(messages[position:])
+                    return
+                handlers[kind](self, message.args)
+            elif self.waiting or self._held_back:
+                self._inbox.extend(messages[position:])
+                return
+            else:
+                self._other(message)
+            if self.closed:
+                return
+
+    def _other(self, message: Message) -> None:
+        if isinstance(message, Fault):
+            self.send(encode_error(message.code, message.text))
+            if message.fatal:
+                log.info("connection closed", peer=self.peer, why=message.text.decode("utf-8", "replace"))
+                self.close()
+        elif isinstance(message, AdminFault):
+            self.send(message.line)
+            if message.fatal:
+                log.info("connection closed", peer=self.peer, why="a text line is too long")
+                self.close()
+        elif isinstance(message, AdminCommand):
+            self._gateway.administer(self, message)
+
+    def answered(self) -> None:
+        """Count one awaited answer as given; what it held back can go on after this turn."""
+        self.waiting -= 1
+        if not self.waiting:
+            self.submitted = 0
+            if self._inbox or not self._reading or self._ended:
+                self._gateway.resume_later(self)
+
+    def resume(self) -> None:
+        """Process what was held back, as far as it goes now."""
+        if self._on_writable is not None and not self._held_back:
+            callback, self._on_writable = self._on_writable, None
+            callback()
+        inbox = self._inbox
+        while inbox and not self.closed and not self._held_back:
+            message = inbox[0]
+            if self.waiting and (type(message) is not Packet or message.kind not in PIPELINED):
+                break
+            inbox.popleft()
+            if type(message) is Packet:
+                self._gateway.handlers[message.kind](self, message.args)
+            else:
+                self._other(message)
+        if not self.closed:
+            self._regulate()
+            if self._ended:
+                self._finish()
+
+    def _regulate(self) -> None:
+        """Read on only from a connection that does not run ahead of what can be done for it."""
+        if self.closed or self._ended:
+            return
+        busy = (
+            self._held_back
+            or self.waiting > MAX_WAITING
+            or self.submitted > MAX_SUBMITTED
+            or len(self._inbox) > MAX_INBOX
+        )
+        if busy and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+        elif not busy and not self._reading and self.waiting <= MAX_WAITING // 2:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _finish(self) -> bool:
+        """Close after the last answer; tell whether that was done."""
+        if self.waiting or self._inbox:
+            return False
+        self.close()
+        return True
+
+    # -- answers ------------------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Send at the end of the turn, together with whatever else this connection is sent."""
+        if not self._out:
+            self._gateway.send_later(self)
+        self._out.append(data)
+
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back in a later turn, once the peer has read most of what it was sent."""
+        self._on_writable = callback
+        if not self._held_back:
+            self._gateway.resume_later(self)
+
+    def flush(self) -> None:
+        """Write what the turn has gathered, in one piece."""
+        out = self._out
+        if not out or self.closed:
+            return
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        out.clear()
+        if self._held_back and self._transport.get_write_buffer_size() > self._gateway.max_unread:
+            log.warning("connection closed", peer=self.peer, why="it does not read what it is sent")
+            self.abort()
+
+    def close(self) -> None:
+        """Close once everything sent is written."""
+        if not self.closed:
+            self.flush()
+            self.closed = True
+            self._inbox.clear()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        self.closed = True
+        self._inbox.clear()
+        self._transport.abort()
+
+    @property
+    def stalled(self) -> bool:
+        """Tell whether a packet has begun and not ended."""
+        return self._decoder.pending > 0 and not self._inbox and self._reading
+
+    def stop_reading(self) -> None:
+        """Take nothing more in."""
+        if self._reading and not self.closed:
+            self._reading = False
+            self._transport.pause_reading()

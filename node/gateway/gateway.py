@@ -1,0 +1,459 @@
+"""The gateway: every connection of this node, and the way from the table's effects back to them.
+
+Packets become commands in `node.gateway.requests`, reports of workers in `node.gateway.reports`, text commands are
+answered in `node.gateway.administration`; here effects become packets. Not for: batching and durability, which are the
+driver's.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from cluster.jobs import (
+    Assigned,
+    Created,
+    Effect,
+    Ended,
+    Failed,
+    Job,
+    NoJob,
+    Outcome,
+    Refusal,
+    Refused,
+    Reserved,
+    Revocation,
+    Revoked,
+    Session,
+    SessionClose,
+    SessionOpen,
+    Settled,
+    Take,
+    Unreserve,
+)
+from node.configuration import Configuration
+from node.driver import Driver
+from node.gateway import reports, requests
+from node.gateway.administration import Administration
+from node.gateway.connection import Connection
+from node.gateway.worker import NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
+from protocol import (
+    FUNCTION_HAS_JOBS,
+    FUNCTION_IN_USE,
+    FUNCTION_NOT_FOUND,
+    UNKNOWN_JOB,
+    AdminCommand,
+    PacketType,
+    encode_error,
+    encode_response,
+    ok_line,
+)
+
+GRAB_PATIENCE: Final = 0.2
+"""Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
+SWEEP_INTERVAL: Final = 0.05
+"""Seconds between looks at what has been waiting too long, while anything waits."""
+STALL_CHECKS: Final = 4
+"""How often within the stall timeout incomplete packets are looked at."""
+
+_REFUSALS: Final = {
+    Refusal.QUEUE_FULL: encode_error(b"QUEUE_ERROR", b"Job queue is full"),
+    Refusal.NO_SESSION: encode_error(b"QUEUE_ERROR", b"The connection is closing"),
+}
+_OUTCOMES: Final = {
+    Outcome.DONE: ok_line(),
+    Outcome.NO_SUCH_JOB: UNKNOWN_JOB,
+    Outcome.NO_SUCH_FUNCTION: FUNCTION_NOT_FOUND,
+    Outcome.FUNCTION_IN_USE: FUNCTION_IN_USE,
+    Outcome.FUNCTION_HAS_JOBS: FUNCTION_HAS_JOBS,
+}
+
+log = structlog.get_logger()
+
+Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
+"""How a job ended by its worker's word, and which listeners have been told."""
+
+
+class Gateway:
+    """All connections of one node."""
+
+    def __init__(self, configuration: Configuration, driver: Driver) -> None:
+        self.driver = driver
+        self.table = driver.table
+        self.exceptions = configuration.exceptions
+        self.max_packet = configuration.max_packet
+        self.max_unread = (64 << 20) + configuration.max_packet
+        """Unsent bytes at which a connection that does not read is closed."""
+        self.connections: dict[int, Connection] = {}
+        self.progress: dict[int, tuple[int, int]] = {}
+        """The latest progress of jobs that run here, by number: the table is told less often."""
+        self.untold_progress: dict[int, tuple[Connection, Job, float]] = {}
+        """Of these, those whose latest progress the table has not been told, and when it is to be."""
+        self.endings: dict[int, Ending] = {}
+        """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self.draining = False
+        self._drained: Callable[[], None] | None = None
+        self._configuration = configuration
+        self._loop = asyncio.get_running_loop()
+        self.time = self._loop.time
+        self._numbers = 0
+        self._unsent: list[Connection] = []
+        """Connections with something to send at the end of the turn."""
+        self._resumable: list[Connection] = []
+        """Connections that can go on with what they were held back with."""
+        self._turn_end: asyncio.Handle | None = None
+        self._sweep: asyncio.TimerHandle | None = None
+        self._stall_check: asyncio.TimerHandle | None = None
+        self._watched: dict[Connection, None] = {}
+        """Workers with reservations or an unanswered GRAB_JOB."""
+        self._served_before: dict[int, tuple[Session, ...]] = {}
+        """Listeners who had a job's result although the job, its time limit being over, has to run again."""
+        self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
+            **requests.handlers(self),
+            **reports.handlers(self),
+        }
+        self._administration = Administration(self, configuration)
+        # Each handler takes its own kind of effect, which no type of a dict can say.
+        self._effects: dict[type[Any], Callable[[Any], None]] = {
+            Created: self._created,
+            Refused: self._refused,
+            Assigned: self._assigned,
+            NoJob: self._no_job,
+            Reserved: self._reserved,
+            Revoked: self._revoked,
+            Failed: self._failed,
+            Ended: self._ended,
+            Settled: self._settled,
+        }
+
+    # -- connections --------------------------------------------------------------------------------------------------
+
+    def accept(self) -> Connection:
+        """Make the protocol object of a new connection."""
+        self._numbers += 1
+        return Connection(self, self._numbers)
+
+    def prepare_socket(self, accepted: socket.socket) -> None:
+        """Set TCP keepalive on an accepted socket (gearmand#386)."""
+        settings = self._configuration
+        if not settings.keepalive:
+            return
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", settings.keepalive_idle),
+            ("TCP_KEEPINTVL", settings.keepalive_interval),
+            ("TCP_KEEPCNT", settings.keepalive_count),
+        ):
+            if value > 0 and hasattr(socket, option):
+                accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    def connected(self, connection: Connection) -> None:
+        """Take a connection in."""
+        if self.draining:
+            connection.abort()
+            return
+        self.connections[connection.number] = connection
+        if self._stall_check is None:
+            self._stall_check = self._loop.call_later(
+                self._configuration.stall_timeout / STALL_CHECKS, self._check_stalls
+            )
+
+    def disconnected(self, connection: Connection, error: Exception | None) -> None:
+        """Let a connection go; the table gives back what it held."""
+        self.connections.pop(connection.number, None)
+        self._watched.pop(connection, None)
+        worker = connection.worker
+        if worker is not None:
+            for job in worker.running.values():
+                self.progress.pop(job.number, None)
+                self.untold_progress.pop(job.number, None)
+        if connection.opened:
+            self.driver.propose(SessionClose(connection.number))
+        self.check_drained()
+        if error is not None:
+            log.debug("connection lost", peer=connection.peer, error=str(error))
+
+    def open_session(self, connection: Connection) -> None:
+        """Make the table know this connection, if it does not yet."""
+        if not connection.opened:
+            connection.opened = True
+            self.driver.propose_lazily(SessionOpen(connection.number, connection.peer))
+
+    def worker_of(self, connection: Connection) -> WorkerSession:
+        """Give the connection's worker side; it becomes a worker by that."""
+        if connection.worker is None:
+            connection.worker = WorkerSession()
+            self.open_session(connection)
+        return connection.worker
+
+    def administer(self, connection: Connection, command: AdminCommand) -> None:
+        """Answer a text command."""
+        self._administration.answer(connection, command)
+
+    def when_settled(self, connection: Connection, answer: Callable[[], None]) -> None:
+        """Answer from the table once everything that was asked here before is in it."""
+
+        def give() -> None:
+            if not connection.closed:
+                answer()
+                connection.answered()
+
+        connection.waiting += 1
+        self.driver.when_settled(give)
+
+    # -- turns --------------------------------------------------------------------------------------------------------
+
+    def send_later(self, connection: Connection) -> None:
+        """Write what this connection has to send at the end of the turn."""
+        self._unsent.append(connection)
+        if self._turn_end is None:
+            self._turn_end = self._loop.call_soon(self.end_turn)
+
+    def resume_later(self, connection: Connection) -> None:
+        """Let the connection go on with what it was held back with, at the end of the turn."""
+        self._resumable.append(connection)
+        if self._turn_end is None:
+            self._turn_end = self._loop.call_soon(self.end_turn)
+
+    def end_turn(self) -> None:
+        """Let held-back connections go on, and write everything there is to write: one write for each connection."""
+        self._turn_end = None
+        resumable, self._resumable = self._resumable, []
+        for connection in resumable:
+            if not connection.closed:
+                connection.resume()
+        unsent, self._unsent = self._unsent, []
+        for connection in unsent:
+            connection.flush()
+
+    def deliver(self, effects: list[Effect]) -> None:
+        """Carry out the effects of one entry."""
+        handlers = self._effects
+        for effect in effects:
+            handlers[type(effect)](effect)
+
+    # -- effects ------------------------------------------------------------------------------------------------------
+
+    def _created(self, effect: Created) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is not None:
+            connection.send(encode_response(PacketType.JOB_CREATED, effect.job.handle))
+            connection.answered()
+
+    def _refused(self, effect: Refused) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is not None:
+            connection.send(_REFUSALS[effect.refusal])
+            connection.answered()
+
+    def _settled(self, effect: Settled) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is not None:
+            connection.send(_OUTCOMES[effect.outcome])
+            connection.answered()
+
+    def _assigned(self, effect: Assigned) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return  # its SessionClose follows in the log and puts the job back
+        worker = connection.worker
+        if worker.late:
+            worker.late -= 1
+            self._keep(connection, worker, effect.job)
+            self._offer(connection, worker)
+            return
+        worker.grabbing = False
+        self.assign(connection, worker, effect.job)
+        connection.answered()
+
+    def _no_job(self, effect: NoJob) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return
+        worker = connection.worker
+        if worker.late:
+            worker.late -= 1
+            return
+        worker.grabbing = False
+        connection.send(NO_JOB)
+        connection.answered()
+
+    def _reserved(self, effect: Reserved) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return
+        self._keep(connection, connection.worker, effect.job)
+        if effect.wake:
+            self._offer(connection, connection.worker)
+
+    def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
+        if not worker.reserved:
+            worker.reserved_at = self.time()
+            self._watch(connection)
+        worker.reserved.append(job)
+
+    def _offer(self, connection: Connection, worker: WorkerSession) -> None:
+        """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
+        if worker.asleep:
+            worker.asleep = False
+            connection.send(NOOP)
+
+    def _revoked(self, effect: Revoked) -> None:
+        job = effect.job
+        ending = self.endings.pop(job.number, None)
+        if ending is not None and effect.why is Revocation.TIME_LIMIT:
+            self._served_before[job.number] = ending[2]
+        connection = self.connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return
+        worker = connection.worker
+        if job in worker.reserved:
+            worker.reserved.remove(job)
+            return
+        self.forget_progress(job)
+        if worker.running.pop(job.handle, None) is not None and effect.why is Revocation.CANCELLED:
+            worker.muted.add(job.handle)
+
+    def _failed(self, effect: Failed) -> None:
+        connection = self.connections.get(effect.session)
+        if connection is not None:
+            connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
+
+    def _ended(self, effect: Ended) -> None:
+        """Tell how the job ended those who began to listen while its end was on its way to the table."""
+        job = effect.job
+        ending = self.endings.pop(job.number, None)
+        self._served_before.pop(job.number, None)
+        self.check_drained()
+        if ending is not None and len(ending[2]) < len(job.listeners):
+            kind, args, told = ending
+            self.tell(tuple(listener for listener in job.listeners if listener not in told), kind, args)
+
+    # -- giving jobs --------------------------------------------------------------------------------------------------
+
+    def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
+        """Send a job to its worker."""
+        handle = job.handle
+        worker.running[handle] = job
+        worker.muted.discard(handle)
+        worker.note_pace(self.time())
+        connection.send(assignment(worker.form, handle, job))
+
+    def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
+        """Hand over the job that was reserved first."""
+        job = worker.reserved.popleft()
+        self.driver.propose_lazily(Take(connection.number, job.number))
+        self.assign(connection, worker, job)
+
+    def give_back(self, connection: Connection, worker: WorkerSession) -> None:
+        """Give back every job the worker has not fetched, the last first, so that they queue as they did."""
+        while worker.reserved:
+            self.driver.propose(Unreserve(connection.number, worker.reserved.pop().number))
+
+    def grab(self, connection: Connection, worker: WorkerSession) -> None:
+        """Note that the table's answer to GRAB_JOB is awaited."""
+        connection.waiting += 1
+        worker.grabbing = True
+        worker.grabbed = self.time()
+        self._watch(connection)
+
+    def _watch(self, connection: Connection) -> None:
+        self._watched[connection] = None
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+
+    def watch_progress(self) -> None:
+        """See to it that untold progress is told."""
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+
+    def _sweep_watched(self) -> None:
+        self._sweep = None
+        now = self.time()
+        for connection in list(self._watched):
+            worker = connection.worker
+            assert worker is not None
+            if worker.reserved and now - worker.reserved_at > RESERVATION_TIME:
+                self.give_back(connection, worker)
+            if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
+                worker.grabbing = False
+                worker.late += 1
+                connection.send(NO_JOB)
+                connection.answered()
+            if not worker.reserved and not worker.grabbing:
+                del self._watched[connection]
+        reports.tell_progress(self, now)
+        if self._watched or self.untold_progress:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+
+    # -- listeners ----------------------------------------------------------------------------------------------------
+
+    def tell(self, listeners: tuple[Session, ...], kind: PacketType, args: list[bytes]) -> None:
+        """Send a worker's report on a job to these listeners."""
+        packet = encode_response(kind, *args)
+        for listener in listeners:
+            connection = self.connections.get(listener.number)
+            if connection is None:
+                continue
+            if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
+                connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
+            else:
+                connection.send(packet)
+
+    def listeners_of(self, job: Job) -> tuple[Session, ...]:
+        """Tell who is to hear of this job."""
+        if self._served_before and (before := self._served_before.get(job.number)) is not None:
+            return tuple(listener for listener in job.listeners if listener not in before)
+        return job.listeners
+
+    def forget_progress(self, job: Job) -> None:
+        """Drop what is known of the job's progress."""
+        if self.progress and self.progress.pop(job.number, None) is not None:
+            self.untold_progress.pop(job.number, None)
+
+    # -- stalls and the end -------------------------------------------------------------------------------------------
+
+    def _check_stalls(self) -> None:
+        timeout = self._configuration.stall_timeout
+        self._stall_check = None
+        since = self.time() - timeout
+        for connection in list(self.connections.values()):
+            if connection.stalled and connection.heard < since:
+                connection.send(encode_error(b"TIMEOUT", b"The rest of a packet did not come"))
+                log.info("connection closed", peer=connection.peer, why="the rest of a packet did not come")
+                connection.close()
+        if self.connections:
+            self._stall_check = self._loop.call_later(timeout / STALL_CHECKS, self._check_stalls)
+
+    @property
+    def running(self) -> int:
+        """How many jobs the workers of this node run at the moment."""
+        return sum(len(c.worker.running) for c in self.connections.values() if c.worker is not None)
+
+    def drain(self, drained: Callable[[], None]) -> None:
+        """Give out nothing more: reservations go back, workers are told NO_JOB, new connections are refused.
+
+        `drained` is called once no job runs here any more.
+        """
+        self.draining = True
+        for connection in list(self.connections.values()):
+            if connection.worker is not None:
+                self.give_back(connection, connection.worker)
+        self._drained = drained
+        self.check_drained()
+
+    def check_drained(self) -> None:
+        """Say so when no job runs here any more."""
+        if self._drained is not None and not self.running:
+            self._drained()
+            self._drained = None
+
+    def close(self) -> None:
+        """Close every connection, once what it was sent is written."""
+        for timer in (self._sweep, self._stall_check):
+            if timer is not None:
+                timer.cancel()
+        for connection in list(self.connections.values()):
+            connection.close()

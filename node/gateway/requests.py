@@ -1,0 +1,225 @@
+"""What clients and workers ask for: packets become commands, or are answered at once where the table need not be asked.
+
+Every function takes the connection and the packet's arguments, which the decoder has found well-formed. Not for: the
+reports of workers on their jobs (`node.gateway.reports`).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Grab, Identify, Park, Submit
+from node.gateway.connection import Connection
+from node.gateway.worker import NO_JOB, NOOP
+from protocol import Fault, PacketType, encode_error, encode_response, option_name, parse_epoch, parse_timeout
+
+if TYPE_CHECKING:
+    from node.gateway.gateway import Gateway
+
+Handler = Callable[[Connection, list[bytes]], None]
+
+_UNKNOWN_OPTION: Final = encode_error(b"UNKNOWN_OPTION", b"Server does not recognize given option")
+
+
+def handlers(gateway: "Gateway") -> dict[PacketType, Handler]:
+    """Give the function for each packet type that is a request."""
+    asking = _Requests(gateway)
+    return {
+        PacketType.SUBMIT_JOB: asking.submitter(NORMAL, background=False),
+        PacketType.SUBMIT_JOB_HIGH: asking.submitter(HIGH, background=False),
+        PacketType.SUBMIT_JOB_LOW: asking.submitter(LOW, background=False),
+        PacketType.SUBMIT_JOB_BG: asking.submitter(NORMAL, background=True),
+        PacketType.SUBMIT_JOB_HIGH_BG: asking.submitter(HIGH, background=True),
+        PacketType.SUBMIT_JOB_LOW_BG: asking.submitter(LOW, background=True),
+        PacketType.SUBMIT_JOB_EPOCH: asking.submit_epoch,
+        PacketType.SUBMIT_REDUCE_JOB: asking.submit_reduce,
+        PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: asking.submit_reduce_background,
+        PacketType.GET_STATUS: asking.get_status,
+        PacketType.GET_STATUS_UNIQUE: asking.get_status_unique,
+        PacketType.ECHO_REQ: asking.echo,
+        PacketType.OPTION_REQ: asking.option,
+        PacketType.SET_CLIENT_ID: asking.set_client_id,
+        PacketType.CAN_DO: asking.can_do,
+        PacketType.CAN_DO_TIMEOUT: asking.can_do_timeout,
+        PacketType.CANT_DO: asking.cant_do,
+        PacketType.RESET_ABILITIES: asking.reset_abilities,
+        PacketType.PRE_SLEEP: asking.pre_sleep,
+        PacketType.GRAB_JOB: asking.grabber(PacketType.GRAB_JOB),
+        PacketType.GRAB_JOB_UNIQ: asking.grabber(PacketType.GRAB_JOB_UNIQ),
+        PacketType.GRAB_JOB_ALL: asking.grabber(PacketType.GRAB_JOB_ALL),
+    }
+
+
+class _Requests:
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._driver = gateway.driver
+        self._table = gateway.table
+
+    # -- clients ------------------------------------------------------------------------------------------------------
+
+    def submitter(self, priority: int, *, background: bool) -> Handler:
+        """Make the function for one of the six plain submits."""
+        gateway, propose = self._gateway, self._driver.propose
+
+        def submit(connection: Connection, args: list[bytes]) -> None:
+            function, unique, workload = args
+            if not (background or connection.opened):
+                gateway.open_session(connection)
+            size = len(workload)
+            connection.waiting += 1
+            connection.submitted += size
+            propose(Submit(connection.number, function, unique, workload, priority, background), size)
+
+        return submit
+
+    def submit_epoch(self, connection: Connection, args: list[bytes]) -> None:
+        function, unique, epoch, workload = args
+        due = parse_epoch(epoch)
+        if isinstance(due, Fault):
+            self._refuse(connection, due)
+            return
+        self._submit(connection, Submit(connection.number, function, unique, workload, NORMAL, True, due * 1000))  # noqa: FBT003 - array-like struct, positional
+
+    def submit_reduce(self, connection: Connection, args: list[bytes]) -> None:
+        function, unique, reducer, _, workload = args
+        self._gateway.open_session(connection)
+        self._submit(connection, Submit(connection.number, function, unique, workload, NORMAL, False, 0, reducer))  # noqa: FBT003 - as above
+
+    def submit_reduce_background(self, connection: Connection, args: list[bytes]) -> None:
+        function, unique, reducer, _, workload = args
+        self._submit(connection, Submit(connection.number, function, unique, workload, NORMAL, True, 0, reducer))  # noqa: FBT003 - as above
+
+    def _submit(self, connection: Connection, command: Submit) -> None:
+        connection.waiting += 1
+        connection.submitted += len(command.workload)
+        self._driver.propose(command, len(command.workload))
+
+    def _refuse(self, connection: Connection, fault: Fault) -> None:
+        """Answer a request that is not fit for the table, in its turn."""
+        self._gateway.when_settled(connection, lambda: connection.send(encode_error(fault.code, fault.text)))
+
+    def get_status(self, connection: Connection, args: list[bytes]) -> None:
+        handle = args[0]
+
+        def answer() -> None:
+            job = self._table.find(handle)
+            if job is None or job.number in self._gateway.endings:
+                values = [b"0"] * 4
+            else:
+                numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
+                values = [b"1", b"%d" % job.runs, b"%d" % numerator, b"%d" % denominator]
+            connection.send(encode_response(PacketType.STATUS_RES, handle, *values))
+
+        self._gateway.when_settled(connection, answer)
+
+    def get_status_unique(self, connection: Connection, args: list[bytes]) -> None:
+        unique = args[0]
+
+        def answer() -> None:
+            job = self._table.find_unique(unique) if unique else None
+            if job is None or job.number in self._gateway.endings:
+                values = [b"0"] * 5
+            else:
+                numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
+                numbers = (1, job.runs, numerator, denominator, len(job.listeners))
+                values = [b"%d" % number for number in numbers]
+            connection.send(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *values))
+
+        self._gateway.when_settled(connection, answer)
+
+    def echo(self, connection: Connection, args: list[bytes]) -> None:
+        connection.send(encode_response(PacketType.ECHO_RES, args[0]))
+
+    def option(self, connection: Connection, args: list[bytes]) -> None:
+        if option_name(args[0]) == b"exceptions":
+            connection.exceptions = True
+            connection.send(encode_response(PacketType.OPTION_RES, args[0]))
+        else:
+            connection.send(_UNKNOWN_OPTION)
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def set_client_id(self, connection: Connection, args: list[bytes]) -> None:
+        connection.client_id = args[0]
+        self._gateway.worker_of(connection)
+        self._driver.propose_lazily(Identify(connection.number, args[0]))
+
+    def can_do(self, connection: Connection, args: list[bytes]) -> None:
+        self._can(connection, args[0], 0)
+
+    def can_do_timeout(self, connection: Connection, args: list[bytes]) -> None:
+        time_limit = parse_timeout(args[1])
+        if isinstance(time_limit, Fault):
+            self._refuse(connection, time_limit)
+        else:
+            self._can(connection, args[0], time_limit or 0)
+
+    def _can(self, connection: Connection, function: bytes, time_limit: int) -> None:
+        worker = self._gateway.worker_of(connection)
+        self._driver.propose_lazily(Can(connection.number, function, time_limit))
+        worker.abilities_number = self._driver.numbered
+
+    def cant_do(self, connection: Connection, args: list[bytes]) -> None:
+        worker = connection.worker
+        if worker is not None:
+            self._gateway.give_back(connection, worker)
+            self._driver.propose_lazily(Cant(connection.number, args[0]))
+            worker.abilities_number = self._driver.numbered
+
+    def reset_abilities(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
+        worker = connection.worker
+        if worker is not None:
+            self._gateway.give_back(connection, worker)
+            self._driver.propose_lazily(CantAny(connection.number))
+            worker.abilities_number = self._driver.numbered
+
+    def pre_sleep(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
+        gateway, driver = self._gateway, self._driver
+        worker = gateway.worker_of(connection)
+        if worker.reserved and not gateway.draining:
+            connection.send(NOOP)
+            return
+        worker.asleep = True
+        if worker.abilities_number > driver.applied_number or self._may_find(connection):
+            driver.propose(Park(connection.number))
+            connection.waiting += 1
+            driver.when_settled(connection.answered)
+        else:
+            driver.propose_lazily(Park(connection.number))
+
+    def _may_find(self, connection: Connection) -> bool:
+        """Tell whether the table, as this node has it, has a job for the connection."""
+        node = self._table.nodes.get(self._driver.name)
+        session = node.sessions.get(connection.number) if node is not None else None
+        return session is not None and self._table.waits_for(session) is not None
+
+    def grabber(self, form: PacketType) -> Handler:
+        """Make the function for one of the three ways to ask for a job."""
+        gateway, driver, table = self._gateway, self._driver, self._table
+
+        def grab(connection: Connection, args: list[bytes]) -> None:  # noqa: ARG001 - one shape for all
+            worker = connection.worker
+            if worker is None or gateway.draining:
+                connection.send(NO_JOB)
+                return
+            worker.form = form
+            worker.asleep = False
+            reserved = worker.reserved
+            if reserved:
+                # A better job that came since is not kept waiting behind one that was reserved ahead.
+                priority = reserved[0].priority
+                if not (priority and any(table.ready[:priority])) or not self._finds_better(connection, priority):
+                    gateway.take_reserved(connection, worker)
+                    return
+            elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
+                connection.send(NO_JOB)
+                return
+            driver.propose(Grab(connection.number, 0 if reserved else worker.ahead()))
+            gateway.grab(connection, worker)
+
+        return grab
+
+    def _finds_better(self, connection: Connection, priority: int) -> bool:
+        session = self._table.nodes[self._driver.name].sessions[connection.number]
+        best = self._table.waits_for(session)
+        return best is not None and best < priority
