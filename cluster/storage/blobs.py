@@ -1,4 +1,4 @@
-"""A table of numbered blobs, each row with its checksum, written many rows to a statement.
+"""A table of numbered blobs, each row with its mirror's index and a checksum, written many rows to a statement.
 
 A statement gives the interpreter's lock away and must win it back from a busy event loop, which can take milliseconds;
 so what a call costs depends on its statements far more than on its rows.
@@ -7,7 +7,7 @@ Not for: transactions, or translating errors; the store does both.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,16 +19,17 @@ _BYTES_PER_STATEMENT: Final = 4 * 1024 * 1024
 """Values are copied when they are bound; so many bytes of copies exist at a time, or one value's if it is larger."""
 
 
-def portions(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+def portions(sizes: Iterable[int]) -> Iterator[tuple[int, int]]:
     """Cut rows, given the bytes in each, into ranges that are right for one statement."""
-    start = held = 0
+    start = end = held = 0
     for position, size in enumerate(sizes):
         if position > start and (position - start == ROWS_PER_STATEMENT or held + size > _BYTES_PER_STATEMENT):
             yield start, position
             start, held = position, 0
         held += size
-    if start < len(sizes):
-        yield start, len(sizes)
+        end = position + 1
+    if start < end:
+        yield start, end
 
 
 class BlobTable:
@@ -40,24 +41,34 @@ class BlobTable:
         self._path = path
         self._name = name
         # Both names are constants of this package.
-        self._select = f"SELECT {key}, crc, data FROM {name} ORDER BY {key}"  # noqa: S608
-        self._insert = f"INSERT OR REPLACE INTO {name} ({key}, crc, data) VALUES "  # noqa: S608
+        self._select = f"SELECT {key}, mirror, crc, data FROM {name} ORDER BY {key}"  # noqa: S608
+        self._select_numbers = f"SELECT {key} FROM {name}"  # noqa: S608
+        self._insert = f"INSERT OR REPLACE INTO {name} ({key}, mirror, crc, data) VALUES "  # noqa: S608
+        self._delete_after = f"DELETE FROM {name} WHERE mirror > ?"  # noqa: S608
         self._delete = f"DELETE FROM {name} WHERE {key} IN "  # noqa: S608
 
     def read(self) -> Iterator[tuple[int, bytes]]:
         """Yield the rows in the order of their numbers; raises `CorruptionError` for a damaged one."""
-        for number, crc, data in self._db.execute(self._select):
-            if crc != checksum(data, number):
+        for number, mirror, crc, data in self._db.execute(self._select):
+            if crc != checksum(data, number, mirror):
                 raise corrupt(self._path, f"row {number} of {self._name} has a wrong checksum")
             yield number, data
 
-    def write(self, rows: Sequence[tuple[int, bytes]]) -> int:
-        """Insert or replace rows; of several with one number the last stays. Returns the bytes written."""
+    def numbers(self) -> list[int]:
+        """List the numbers of the rows that are there."""
+        return [number for (number,) in self._db.execute(self._select_numbers)]
+
+    def write(self, rows: Sequence[tuple[int, bytes]], mirror: int) -> int:
+        """Insert or replace rows of the mirror of entry `mirror`; returns the bytes in them."""
         sizes = [len(data) for _, data in rows]
         for start, end in portions(sizes):
             self._db.execute(
-                self._insert + ", ".join(["(?, ?, ?)"] * (end - start)),
-                [value for number, data in rows[start:end] for value in (number, checksum(data, number), data)],
+                self._insert + ", ".join(["(?, ?, ?, ?)"] * (end - start)),
+                [
+                    value
+                    for number, data in rows[start:end]
+                    for value in (number, mirror, checksum(data, number, mirror), data)
+                ],
             )
         return sum(sizes)
 
@@ -66,3 +77,7 @@ class BlobTable:
         for start in range(0, len(numbers), ROWS_PER_STATEMENT):
             part = numbers[start : start + ROWS_PER_STATEMENT]
             self._db.execute(f"{self._delete} ({', '.join('?' * len(part))})", part)
+
+    def delete_after(self, mirror: int) -> None:
+        """Delete the rows of mirrors later than `mirror`, which were never completed."""
+        self._db.execute(self._delete_after, (mirror,))

@@ -42,14 +42,15 @@ _TABLES: Final = {
     "hard_state": "(id INTEGER PRIMARY KEY, term INTEGER NOT NULL, vote TEXT NOT NULL, crc INTEGER NOT NULL)",
     "mirror": (
         "(id INTEGER PRIMARY KEY, applied_index INTEGER NOT NULL, applied_term INTEGER NOT NULL,"
-        " compacted_index INTEGER NOT NULL, compacted_term INTEGER NOT NULL, crc INTEGER NOT NULL, meta BLOB NOT NULL)"
+        " compacted_index INTEGER NOT NULL, compacted_term INTEGER NOT NULL, segments INTEGER NOT NULL,"
+        " crc INTEGER NOT NULL, meta BLOB NOT NULL)"
     ),
     "log": (
         "(idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, crc INTEGER NOT NULL,"
         " data BLOB NOT NULL)"
     ),
-    "segments": "(id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
-    "payloads": "(job INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    "segments": "(id INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    "payloads": "(job INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
 }
 
 _log: Final = structlog.get_logger(__name__)
@@ -120,7 +121,7 @@ def _create(path: Path) -> None:
             for table, columns in _TABLES.items():
                 db.execute(f"CREATE TABLE {table} {columns} STRICT")
             db.execute("INSERT INTO hard_state VALUES (1, 0, '', ?)", (checksum(b"", 0),))
-            db.execute("INSERT INTO mirror VALUES (1, 0, 0, 0, 0, ?, x'')", (checksum(b"", 0, 0, 0, 0),))
+            db.execute("INSERT INTO mirror VALUES (1, 0, 0, 0, 0, 0, ?, x'')", (checksum(b"", 0, 0, 0, 0, 0),))
         finally:
             db.close()
     except sqlite3.Error as error:

@@ -39,7 +39,7 @@ class Mirror(msgspec.Struct, frozen=True):
     meta: bytes
     """Replaces the whole meta."""
     segments: list[tuple[int, bytes | None]]
-    """Segments to insert or replace; None deletes."""
+    """Segments to insert or replace, each at most once; None deletes."""
     payloads: list[tuple[int, bytes]]
     """Payloads to insert; one that is there already is replaced."""
     dropped_payloads: list[int]
@@ -48,7 +48,7 @@ class Mirror(msgspec.Struct, frozen=True):
     """Entries up to and including this one leave the log; at most `applied_index`."""
 
 
-_NUMBERS: Final = tuple(struct.Struct(f"<{n}q") for n in range(6))
+_NUMBERS: Final = tuple(struct.Struct(f"<{n}q") for n in range(7))
 
 _HELD: Final = 5 * 1024
 """Up to this many bytes zlib keeps the interpreter's lock."""

@@ -37,6 +37,7 @@ class Store:
         self._compacted = 0
         self._applied = 0
         self._last = 0
+        self._segment_numbers: set[int] = set()
         self._upkeep = Upkeep(db)
         self._segments = BlobTable(db, self.path, "segments", "id")
         self._payloads = BlobTable(db, self.path, "payloads", "job")
@@ -66,10 +67,10 @@ class Store:
     def recover(self) -> Recovered:
         """Read where the store stands."""
         with self._guard():
-            applied_index, applied_term, compacted_index, compacted_term, crc, meta = self._db.execute(
-                "SELECT applied_index, applied_term, compacted_index, compacted_term, crc, meta FROM mirror"
+            applied_index, applied_term, compacted_index, compacted_term, segments, crc, meta = self._db.execute(
+                "SELECT applied_index, applied_term, compacted_index, compacted_term, segments, crc, meta FROM mirror"
             ).fetchone()
-            if crc != checksum(meta, applied_index, applied_term, compacted_index, compacted_term):
+            if crc != checksum(meta, applied_index, applied_term, compacted_index, compacted_term, segments):
                 raise corrupt(self.path, "the mirror's state has a wrong checksum")
             return Recovered(
                 hard_state=self._hard_state,
@@ -110,6 +111,9 @@ class Store:
         """Yield the mirror's segments in the order of their ids."""
         with self._guard():
             yield from self._segments.read()
+            expected = self._db.execute("SELECT segments FROM mirror").fetchone()
+            if expected != (len(self._segment_numbers),):
+                raise corrupt(self.path, f"{expected[0]} segments were written, {len(self._segment_numbers)} are there")
 
     def read_payloads(self) -> Iterator[tuple[int, bytes]]:
         """Yield the mirror's payloads in the order of their jobs."""
@@ -135,30 +139,47 @@ class Store:
             return
         self._append_several(entries, hard_state)
 
+    def stage_payloads(self, applied_index: int, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """Write payloads of the mirror that will be completed by `write_mirror` with this `applied_index`.
+
+        So a mirror with many bytes of payloads need not be one long transaction. A payload never changes, so one that
+        is there early harms nobody; when the mirror is never completed, the next `open` removes it.
+        """
+        self._check_mirror(applied_index)
+        with self._guard(), self._transaction():
+            size = self._payloads.write(payloads, applied_index)
+        self._upkeep.wrote(len(payloads), size)
+
     def write_mirror(self, mirror: Mirror) -> None:
         """Write what changed in the job table and let go of the log before it, in one transaction.
 
         The compacted entries are gone when this returns; their space is taken back in steps by `upkeep`.
         """
-        if not self._applied <= mirror.applied_index <= self._last:
-            self._refuse(
-                f"a mirror of entry {mirror.applied_index} was offered after one of {self._applied}, "
-                f"with a log that ends at {self._last}"
-            )
+        self._check_mirror(mirror.applied_index)
         if mirror.compact_to > mirror.applied_index:
             self._refuse(f"compaction to {mirror.compact_to} was asked for, beyond the mirror's {mirror.applied_index}")
         compact_to = max(mirror.compact_to, self._compacted)
+        segments = [(number, data) for number, data in mirror.segments if data is not None]
+        dropped = [number for number, data in mirror.segments if data is None]
+        held = self._segment_numbers.union(number for number, _ in segments).difference(dropped)
         with self._guard(), self._transaction():
-            size = self._segments.write([(number, data) for number, data in mirror.segments if data is not None])
-            self._segments.delete([number for number, data in mirror.segments if data is None])
-            size += self._payloads.write(mirror.payloads)
+            size = self._segments.write(segments, mirror.applied_index)
+            self._segments.delete(dropped)
+            size += self._payloads.write(mirror.payloads, mirror.applied_index)
             self._payloads.delete(mirror.dropped_payloads)
-            numbers = (mirror.applied_index, mirror.applied_term, compact_to, self._term_of(compact_to, mirror))
+            numbers = (
+                mirror.applied_index,
+                mirror.applied_term,
+                compact_to,
+                self._term_of(compact_to, mirror),
+                len(held),
+            )
             self._db.execute(
                 "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?,"
-                " crc = ?, meta = ?",
+                " segments = ?, crc = ?, meta = ?",
                 (*numbers, checksum(mirror.meta, *numbers), mirror.meta),
             )
+        self._segment_numbers = held
         self._applied = mirror.applied_index
         self._compacted = compact_to
         changes = len(mirror.segments) + len(mirror.payloads) + len(mirror.dropped_payloads)
@@ -189,6 +210,8 @@ class Store:
         try:
             if self._failure is None:
                 with self._guard():
+                    # Closing would do the same, but keep the errors to itself.
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                     self._db.close()
         finally:
             self._lock.release()
@@ -216,7 +239,16 @@ class Store:
                 raise corrupt(self.path, f"the log should start at entry {self._compacted + 1}, it starts at {first}")
             if not self._compacted <= self._applied <= self._last:
                 raise corrupt(self.path, f"the mirror is of entry {self._applied}, the log ends at {self._last}")
+            self._segment_numbers = set(self._segments.numbers())
+            self._payloads.delete_after(self._applied)
             self._upkeep.compacted(self._compacted)
+
+    def _check_mirror(self, applied_index: int) -> None:
+        if not self._applied <= applied_index <= self._last:
+            self._refuse(
+                f"a mirror of entry {applied_index} was offered after one of {self._applied}, "
+                f"with a log that ends at {self._last}"
+            )
 
     def _append_several(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
         first = entries[0].index if entries else self._last + 1

@@ -7,6 +7,7 @@ Not for: what is written, or what an acknowledgement means to its receiver.
 """
 
 import collections
+import contextlib
 import functools
 import queue
 import threading
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from cluster.log import Entry, HardState
+from cluster.storage.blobs import portions
 from cluster.storage.errors import StorageError
 from cluster.storage.records import Mirror
 from cluster.storage.store import Store
@@ -85,25 +87,44 @@ class StorageThread:
             self._serve()
             self._store.close()
         except StorageError as failure:
+            self._give_up(failure)
+        except Exception as error:  # noqa: BLE001  # a thread that ends unseen would leave the node waiting for ever
+            broken_off = StorageError(f"the storage thread was broken off by {error!r}. This is a bug in gearmesh.")
+            broken_off.__cause__ = error
+            self._give_up(broken_off)
+
+    def _give_up(self, failure: StorageError) -> None:
+        with contextlib.suppress(StorageError):
             self._store.close()
-            self._deliver(functools.partial(self._on_failure, failure))
+        self._deliver(functools.partial(self._on_failure, failure))
 
     def _serve(self) -> None:
-        store = self._store
         unfinished = True
         while True:
             self._receive(wait=not (self._mirrors or unfinished or self._closing))
-            while self._appends:
-                self._commit()
+            self._commit_all()
             if self._mirrors:
-                waiting = self._mirrors.popleft()
-                store.write_mirror(waiting.mirror)
-                self._deliver(waiting.done)
+                self._write_mirror(self._mirrors.popleft())
                 unfinished = True
-            if store.upkeep_overdue or (unfinished and self._queue.empty()):
-                unfinished = store.upkeep()
+            if self._store.upkeep_overdue or (unfinished and self._queue.empty()):
+                unfinished = self._store.upkeep()
             if self._closing and not self._mirrors:
                 return
+
+    def _write_mirror(self, waiting: _Mirror) -> None:
+        """Write a mirror, its payloads first and in portions, with the appends that arrive in between."""
+        mirror = waiting.mirror
+        start = 0
+        for start, end in portions(len(data) for _, data in mirror.payloads):
+            if end == len(mirror.payloads):
+                break
+            self._store.stage_payloads(mirror.applied_index, mirror.payloads[start:end])
+            self._receive(wait=False)
+            self._commit_all()
+            if self._store.upkeep_overdue:
+                self._store.upkeep()
+        self._store.write_mirror(msgspec.structs.replace(mirror, payloads=mirror.payloads[start:]))
+        self._deliver(waiting.done)
 
     def _receive(self, *, wait: bool) -> None:
         """Sort everything that was handed over by now; when there is nothing to do, wait for it."""
@@ -118,6 +139,10 @@ class StorageThread:
                 self._mirrors.append(work)
             else:
                 self._closing = True
+
+    def _commit_all(self) -> None:
+        while self._appends:
+            self._commit()
 
     def _commit(self) -> None:
         """Write the appends that gathered in one transaction, then acknowledge them in one delivery."""

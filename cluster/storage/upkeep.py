@@ -38,8 +38,10 @@ class Upkeep:
 
     def wrote(self, rows: int, size: int) -> None:
         """Account for a transaction that wrote `rows` rows of `size` bytes together."""
-        # A page is written whole: what the data fills, and the tree's own pages at its edges.
-        self._wal_bytes += size + (3 + rows // 64) * PAGE_BYTES
+        # Pages are written whole: what the data fills, the edges of the tree and, where it grows, the file's own lists.
+        self._wal_bytes += (
+            PAGE_BYTES + rows // 8 * PAGE_BYTES + size + (2 * PAGE_BYTES if size > PAGE_BYTES // 4 else 0)
+        )
         self._bytes_since_step += size
 
     def compacted(self, index: int) -> None:
@@ -85,8 +87,9 @@ class Upkeep:
     def _vacuum(self) -> None:
         pages = self._vacuum_pages
         started = time.perf_counter()
-        # The statement yields an empty row for each page; it goes on only as long as they are fetched.
-        self._db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # The statement yields an empty row for each page and goes on only while it is stepped: `execute` would free one
+        # page. A script is stepped to its end, and without the interpreter's lock.
+        self._db.executescript(f"PRAGMA incremental_vacuum({pages})")
         took = time.perf_counter() - started
         shortest, longest = _STEP_SECONDS
         if took < shortest:
