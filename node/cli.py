@@ -44,17 +44,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GearmeshError as error:
         _complain(str(error).splitlines())
         return 1
+    except OSError as error:  # the disk behind stdout is full; what goes wrong in the server ends in `_run`
+        _complain([f"cannot write the answer: {error.strerror}"])
+        return 1
     return status if isinstance(status, int) else 0
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
-    if wanted:
-        typer.echo(f"gearmesh {metadata.version('gearmesh')}")
-        raise typer.Exit
+    if not wanted:
+        return
+    try:
+        version = metadata.version("gearmesh")
+    except metadata.PackageNotFoundError:
+        version = "(not installed, run from its source)"
+    typer.echo(f"gearmesh {version}")
+    raise typer.Exit
 
+
+_NO_METAVAR: Final = " "
+"""What keeps typer from writing <bool> beside a flag that takes no value."""
 
 _VERSION: Final = typer.Option(
-    "-V", "--version", callback=_version, is_eager=True, help="Print the version and exit.", show_default=False
+    *("-V", "--version"),
+    callback=_version,
+    is_eager=True,
+    help="Print the version and exit.",
+    show_default=False,
+    metavar=_NO_METAVAR,
 )
 
 
@@ -71,14 +87,13 @@ def gearmesh(context: typer.Context, *, version: Annotated[bool, _VERSION] = Fal
 def _serve_parameters() -> list[inspect.Parameter]:
     """Return the parameters of `serve`: one for each setting, each action, and each option that is refused."""
 
-    def option(name: str, kind: type, *flags: str, **shown: Any) -> inspect.Parameter:
-        default = False if kind is bool else None
-        annotation: Any = kind if kind is bool else kind | None
+    def option(name: str, kind: Any, *flags: str, **shown: Any) -> inspect.Parameter:
+        shown.setdefault("metavar", _NO_METAVAR)
         return inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=default,
-            annotation=Annotated[annotation, typer.Option(*flags, show_default=False, **shown)],
+            default=None,
+            annotation=Annotated[kind | None, typer.Option(*flags, show_default=False, **shown)],
         )
 
     parameters = [
@@ -113,18 +128,13 @@ def _serve_parameters() -> list[inspect.Parameter]:
             if setting.panel != panel:
                 continue
             shown: dict[str, Any] = {"help": setting.help.replace("[", r"\["), "rich_help_panel": panel}
-            if setting.metavar:
+            if not setting.metavar:
+                both = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
+                parameters.append(option(setting.field, bool, both, **shown))
+            else:
                 kind: Any = list[str] if setting.field == "listen" else str
                 flags = (*setting.short, setting.flag)
                 parameters.append(option(setting.field, kind, *flags, metavar=setting.metavar, **shown))
-            else:
-                flags = (f"{setting.flag}/--no-{setting.flag.removeprefix('--')}",)
-                annotation = Annotated[bool | None, typer.Option(*flags, show_default=False, **shown)]
-                parameters.append(
-                    inspect.Parameter(
-                        setting.field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
-                    )
-                )
             if setting.field == "listen":
                 parameters.append(
                     option(
@@ -170,15 +180,11 @@ def _refused_name(refused: gearmand.Refused) -> str:
 
 
 def serve(context: typer.Context, **given: Any) -> int:
-    """Run one node in the foreground until SIGTERM or SIGINT.
-
-    Every setting can also stand in a TOML file (key: the flag with underscores) or in the environment (GEARMESH_ and
-    the key in capitals). Flags win over the environment, and that over the file.
-    """
+    """Run one node in the foreground until SIGTERM or SIGINT."""
     problems = [
         f"{'/'.join(refused.flags)}: gearmand's option has no meaning here. {refused.hint}"
         for refused in gearmand.REFUSED
-        if given[_refused_name(refused)] not in (None, False)
+        if given[_refused_name(refused)] is not None
     ]
     problems += _unknown(context.args)
     flags = {setting.field: given[setting.field] for setting in SETTINGS if given[setting.field] not in (None, [], ())}
@@ -205,6 +211,9 @@ serve_with_options: Any = serve
 serve_with_options.__signature__ = inspect.Signature(_serve_parameters(), return_annotation=int)
 app.command(
     "serve",
+    help="Run one node in the foreground until SIGTERM or SIGINT.\n\n"
+    "Every setting can also stand in a TOML file (key: the flag with underscores) or in the environment "
+    "(GEARMESH_ and the key in capitals). Flags win over the environment, and that over the file.",
     # What typer does not know is told with all other mistakes, not alone and first.
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )(serve_with_options)
@@ -245,7 +254,7 @@ def _unknown(arguments: Iterable[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("-") and argument != "-":
             flag = argument.partition("=")[0]
-            problems.append(f"{flag}: no such option{gearmand.nearest(flag, known)}")
+            problems.append(f"{flag}: no such option{gearmand.nearest(flag, known, '--')}")
             after_unknown_option = "=" not in argument
             continue
         if not after_unknown_option:  # else it was meant as that option's value

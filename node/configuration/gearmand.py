@@ -98,8 +98,15 @@ REFUSED: Final[tuple[Refused, ...]] = (
 )
 
 
-def nearest(written: str, known: Iterable[str]) -> str:
-    """Return " (did you mean X?)" for the known name that is most like what was written, or nothing."""
-    alike = {name.lower().replace("-", "_"): name for name in known}
-    matches = difflib.get_close_matches(written.lower().replace("-", "_"), alike, n=1)
+def nearest(written: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return " (did you mean X?)" for the known name that is most like what was written, or nothing.
+
+    A prefix that all names share does not count as likeness.
+    """
+    alike = {_likeness(name, prefix): name for name in known}
+    matches = difflib.get_close_matches(_likeness(written, prefix), alike, n=1)
     return f" (did you mean {alike[matches[0]]}?)" if matches else ""
+
+
+def _likeness(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("-", "_")

@@ -27,7 +27,8 @@ DEFAULT: Final = "default"
 """The origin of a value that nobody wrote."""
 
 _SERVICE_LINK: Final = re.compile(
-    r"GEARMESH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+    r"GEARMESH_(\w+_)?"
+    r"(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|PORT=\w+://.*)"
 )
 """What Kubernetes puts into the environment of every pod next to a Service whose name starts with "gearmesh"."""
 
@@ -50,7 +51,7 @@ class Effective(msgspec.Struct, frozen=True):
                 if setting.panel != panel:
                     continue
                 value: Any = getattr(self.configuration, setting.field)
-                origin = _comment(self.origins[setting.field])
+                origin = _printable(self.origins[setting.field])
                 if setting.field == "log_file" and value is None:
                     value = "stderr"
                 if value is None:
@@ -110,7 +111,9 @@ def load(
         _take_file(collected, config_file, config_place)
     _take_environment(collected, environment)
     for field, written in (flags or {}).items():
-        collected.take(BY_FIELD[field], written, BY_FIELD[field].flags, BY_FIELD[field].flag)
+        setting = BY_FIELD[field]
+        origin = f"--no-{setting.flag.removeprefix('--')}" if written is False else setting.flag
+        collected.take(setting, written, setting.flags, origin)
 
     chosen = collected.values
     _combine_listen(collected, port)
@@ -144,7 +147,7 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
 
 
 def _take_file(collected: _Collected, file: str, place: str) -> None:
-    shown = _comment(file)
+    shown = _printable(file)
     try:
         document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
@@ -156,8 +159,8 @@ def _take_file(collected: _Collected, file: str, place: str) -> None:
     for key, written in document.items():
         setting = BY_FIELD.get(key)
         if setting is None:
-            table = " tables are not used, every key stands at the top" if isinstance(written, dict) else ""
-            collected.problems.append(f"{shown}: {values.quoted(key)} is no setting{table}{nearest(key, BY_FIELD)}")
+            table = "; there are no tables, all keys stand at the top" if isinstance(written, dict) else ""
+            collected.problems.append(f"{shown}: {values.quoted(key)} is no setting{nearest(key, BY_FIELD)}{table}")
             continue
         is_path = setting.read in (values.path, values.log_file)
         collected.take(setting, _beside(file, written) if is_path else written, f"{shown}: {key}", shown)
@@ -180,10 +183,9 @@ def _take_environment(collected: _Collected, environment: Mapping[str, str]) -> 
         setting = known.get(variable)
         if setting is not None:
             collected.take(setting, written, variable, variable)
-        elif not _SERVICE_LINK.fullmatch(variable):
-            collected.problems.append(
-                f"{_comment(variable)}: no setting has this name{nearest(variable, (*known, CONFIG_VARIABLE))}"
-            )
+        elif not _SERVICE_LINK.fullmatch(f"{variable}={written}"):
+            hint = nearest(variable, (*known, CONFIG_VARIABLE), ENVIRONMENT_PREFIX)
+            collected.problems.append(f"{_printable(variable)}: no setting has this name{hint}")
 
 
 def _combine_listen(collected: _Collected, port: str | None) -> None:
@@ -224,6 +226,6 @@ def _take_host_name(collected: _Collected) -> None:
         collected.problems.append(f"--name: the host's own name cannot be the node's, choose one: {error}")
 
 
-def _comment(text: str) -> str:
+def _printable(text: str) -> str:
     """Return text fit for one line of a message or a comment."""
     return text if text.isprintable() else ascii(text)

@@ -183,7 +183,7 @@ def log_file(written: Any) -> Path | None:
     return path(written)
 
 
-def address(written: str, default_port: int | None) -> tuple[Address, bool]:
+def address(written: str, default_port: int) -> tuple[Address, bool]:
     """Read one address, and tell whether it took the default port because it has none of its own.
 
     HOST:PORT, HOST, [IPV6]:PORT, [IPV6], and, as gearmand's -L, IPV6 without brackets where no part of it can be
@@ -207,7 +207,7 @@ def address(written: str, default_port: int | None) -> tuple[Address, bool]:
         if not _HOST_NAME.fullmatch(host) or (re.fullmatch(r"[0-9.]+", host) and not _is_ipv4(host)):
             raise UnusableValueError(f"{shown} names no host: write HOST:PORT, such as 0.0.0.0:4730 or [::1]:4730")
     if port is None:
-        return Address(host, default_port if default_port is not None else 0), True
+        return Address(host, default_port), True
     if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         raise UnusableValueError(f"{shown} ends in {quoted(port)}, which is not a port between 0 and 65535")
     return Address(host, int(port)), False
