@@ -18,7 +18,7 @@ FORMAT: Final = 1
 """Version of the encoding, written into every proposal; a reader that does not know it must stop."""
 
 
-class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=1):
     """The first command of a new incarnation: it ends every session of the ones before."""
 
     handle_prefix: bytes
@@ -27,14 +27,14 @@ class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """How often a job may be tried again after its worker went away; below zero: for ever. The newest word holds."""
 
 
-class NodeDown(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+class NodeDown(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=2):
     """Said by the leader of a node that is gone: ends its sessions, if it is still in the incarnation named."""
 
     node: str
     incarnation: int
 
 
-class SessionOpen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+class SessionOpen(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=3):
     """A connection has begun to matter to the table: it works, or it waits for a job's result."""
 
     session: int
@@ -42,20 +42,20 @@ class SessionOpen(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3)
     """The peer's address, for `workers`."""
 
 
-class SessionClose(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
+class SessionClose(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=4):
     """The connection is gone: its jobs go back to their queues, and nobody listens there any more."""
 
     session: int
 
 
-class Identify(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
+class Identify(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=5):
     """SET_CLIENT_ID."""
 
     session: int
     client_id: bytes
 
 
-class Can(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
+class Can(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=6):
     """CAN_DO and CAN_DO_TIMEOUT."""
 
     session: int
@@ -64,20 +64,20 @@ class Can(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     """Milliseconds one run of a job may take; 0: no limit."""
 
 
-class Cant(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
+class Cant(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=7):
     """CANT_DO."""
 
     session: int
     function: bytes
 
 
-class CantAny(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
+class CantAny(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=8):
     """RESET_ABILITIES."""
 
     session: int
 
 
-class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=9):
     """Every SUBMIT_ packet."""
 
     session: int
@@ -93,7 +93,7 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     reducer: bytes = b""
 
 
-class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
+class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=10):
     """GRAB_JOB and its kin: take the best job now, and perhaps reserve some more behind it."""
 
     session: int
@@ -101,34 +101,34 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=10):
     """How many further jobs may be reserved for this session where the queue is deep enough."""
 
 
-class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=11):
+class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=11):
     """PRE_SLEEP: reserve the next job for this session, now or when one comes."""
 
     session: int
 
 
-class Take(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=12):
+class Take(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=12):
     """A reserved job was handed to its worker: it runs."""
 
     session: int
     job: int
 
 
-class Unreserve(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=13):
+class Unreserve(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=13):
     """The holder gives a job back that its worker never saw: no attempt is used up."""
 
     session: int
     job: int
 
 
-class Finish(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=14):
+class Finish(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=14):
     """WORK_COMPLETE, WORK_FAIL or WORK_EXCEPTION: the job is over. What it brought goes to its listeners directly."""
 
     session: int
     job: int
 
 
-class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
+class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=15):
     """WORK_STATUS, as often as the node thinks fit."""
 
     session: int
@@ -137,14 +137,14 @@ class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=15):
     denominator: int
 
 
-class Cancel(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=16):
+class Cancel(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=16):
     """`cancel job`."""
 
     session: int
     handle: bytes
 
 
-class SetLimit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
+class SetLimit(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=17):
     """`maxqueue`: how many jobs the function may have before a submit of each priority is refused; 0: any number."""
 
     session: int
@@ -154,14 +154,14 @@ class SetLimit(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=17):
     low: int
 
 
-class CreateFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=18):
+class CreateFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=18):
     """`create function`."""
 
     session: int
     function: bytes
 
 
-class DropFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=19):
+class DropFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=19):
     """`drop function`."""
 
     session: int
@@ -191,7 +191,7 @@ Command = (
 )
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """Commands of one node, numbered without a gap within the node's incarnation."""
 
     node: str
@@ -201,7 +201,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
     commands: list[Command]
 
 
-class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """The data of one log entry. With no batches it only says what time it is."""
 
     format: int
@@ -232,7 +232,7 @@ def decode_proposal(data: bytes) -> Proposal:
     """
     try:
         proposal = _decoder.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableProposalError(f"a log entry holds what this version cannot read: {error}") from error
     if proposal.format != FORMAT:
         raise UnreadableProposalError(f"a log entry has format {proposal.format}, this version reads format {FORMAT}")

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from cluster.jobs.job import Job, JobState
+from cluster.jobs.job import Job
 from cluster.jobs.sessions import Session
 
 _SPARSE_QUEUE = 64
@@ -24,23 +24,27 @@ class Function:
         """For each priority: jobs that do not run yet (delayed, queued or reserved)."""
         self.waiting = [0, 0, 0]
         """For each priority: jobs that a worker could take now."""
-        self.queues: tuple[deque[Job], deque[Job], deque[Job]] = (deque(), deque(), deque())
-        """The waiting jobs in order; among them jobs that have ended and are passed over."""
+        self.queues: tuple[deque[int], deque[int], deque[int]] = (deque(), deque(), deque())
+        """Numbers of the waiting jobs in order; among them jobs that have ended and are passed over."""
         self.workers: dict[Session, None] = {}
         self.sleepers: dict[Session, None] = {}
-        """Parked workers, the last one parked at the end."""
+        """Parked workers in the order in which they were parked."""
 
-    def first(self, priority: int) -> Job:
-        """Give the first waiting job of this priority; there must be one."""
-        queue = self.queues[priority]
-        while queue[0].state is not JobState.QUEUED:
-            queue.popleft()
-        return queue[0]
+    def add_sleeper(self, session: Session) -> None:
+        """Add a parked worker, in its place."""
+        behind = next(reversed(self.sleepers), None)
+        self.sleepers[session] = None
+        if behind is not None and behind.parked > session.parked:
+            self.sleepers = dict.fromkeys(sorted(self.sleepers, key=_parked))
 
-    def forget_ended(self, priority: int) -> None:
+    def forget_ended(self, priority: int, jobs: dict[int, Job]) -> None:
         """Let go of ended jobs inside the queue once they are the greater part of it."""
         queue = self.queues[priority]
         if len(queue) > _SPARSE_QUEUE and len(queue) > 2 * self.waiting[priority]:
-            alive = [job for job in queue if job.state is JobState.QUEUED]
+            alive = [number for number in queue if number in jobs]
             queue.clear()
             queue.extend(alive)
+
+
+def _parked(session: Session) -> int:
+    return session.parked

@@ -21,6 +21,9 @@ NORMAL: Final = 1
 LOW: Final = 2
 PRIORITIES: Final = (HIGH, NORMAL, LOW)
 
+NOBODY: "Final[dict[Session | Any, None]]" = {}
+"""The listeners of every job that has none: one dict for all, never changed."""
+
 
 class JobState(enum.IntEnum):
     """Where a job is on its way."""
@@ -62,7 +65,7 @@ class Job(msgspec.Struct, gc=False, eq=False):
     denominator: int = 0
     holder: "Session | Any" = None
     """Who runs it, or has it reserved."""
-    listeners: "tuple[Session | Any, ...]" = ()
+    listeners: "dict[Session | Any, None]" = NOBODY
     """Who is told how it goes, in the order in which they asked."""
 
     @property

@@ -25,7 +25,7 @@ BIG_WORKLOAD: Final = 4096
 SessionName = tuple[str, int]
 
 
-class _SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     number: int
     peer: str
     client_id: bytes
@@ -34,7 +34,7 @@ class _SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     abilities: list[tuple[bytes, int, int]]
 
 
-class _NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     name: str
     incarnation: int
     last: int
@@ -43,12 +43,12 @@ class _NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sessions: list[_SessionRow]
 
 
-class _FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     name: bytes
     limits: tuple[int, int, int]
 
 
-class _TableRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _TableRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     format: int
     now: int
     job_retries: int
@@ -60,7 +60,7 @@ class _TableRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     nodes: list[_NodeRow]
 
 
-class _JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class _JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     number: int
     prefix: bytes
     function: bytes
@@ -137,7 +137,7 @@ class MirrorWriter:
             elif segment in self._segments:
                 segments.append((segment, None))
                 self._segments.discard(segment)
-        table.dirty = set()
+        table.dirty.clear()
         return TableMirror(_encode(_table_row(table)), segments, payloads, dropped)
 
 
@@ -161,7 +161,7 @@ def restore(
     """
     try:
         return _restore(meta, segments, dict(payloads), audience)
-    except (msgspec.DecodeError, LookupError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError) as error:
         raise UnreadableMirrorError(f"the job table on disk cannot be read by this version: {error!r}") from error
 
 
@@ -199,7 +199,7 @@ def _restore(
                 job.holder = _session(table, row.holder)
                 job.holder.holding.add(job.number)
             if row.listeners:
-                job.listeners = tuple(_session(table, name) for name in row.listeners)
+                job.listeners = dict.fromkeys(_session(table, name) for name in row.listeners)
                 for listener in job.listeners:
                     listener.listening.add(job.number)
             table.jobs[row.number] = job
@@ -213,8 +213,8 @@ def _restore_table(table: JobTable, row: _TableRow) -> None:
     table.now = row.now
     table.job_retries = row.job_retries
     table.last_job = row.last_job
-    table.front = row.front
-    table.back = row.back
+    table.waiting.front = row.front
+    table.waiting.back = row.back
     table.parkings = row.parkings
     for function_row in row.functions:
         function = table.functions[function_row.name] = Function(function_row.name)
@@ -253,13 +253,13 @@ def _restore_order(table: JobTable) -> None:
             elif job.state is JobState.DELAYED:
                 table.deadlines.set(job.due, number)
         if job.key is not None:
-            table.note_key(job.key, number)
+            table.keys.add(job.key, job)
     queued.sort(key=_position)
     for job in queued:
         function = job.function
-        function.queues[job.priority].append(job)
+        function.queues[job.priority].append(job.number)
         function.waiting[job.priority] += 1
-        table.ready[job.priority].setdefault(function.name, function)
+        table.waiting.ready[job.priority].setdefault(function.name, function)
     asleep = [session for node in table.nodes.values() for session in node.sessions.values() if session.parked]
     for session in sorted(asleep, key=_parked):
         for name in session.abilities:
@@ -313,8 +313,8 @@ def _table_row(table: JobTable) -> _TableRow:
         table.now,
         table.job_retries,
         table.last_job,
-        table.front,
-        table.back,
+        table.waiting.front,
+        table.waiting.back,
         table.parkings,
         functions,
         nodes,

@@ -12,7 +12,6 @@ Not for: sockets, packets, results. A job's result never enters the table; it go
 the listeners.
 """
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -34,11 +33,15 @@ from cluster.jobs.effects import (
     Settled,
 )
 from cluster.jobs.functions import Function
-from cluster.jobs.job import PRIORITIES, Job, JobState, number_of
+from cluster.jobs.job import LOW, NOBODY, NORMAL, Job, JobState, number_of
+from cluster.jobs.keys import Keys, coalescing_key
 from cluster.jobs.sessions import Ability, Node, Session
+from cluster.jobs.waiting import Waiting
 
 SEGMENT: Final = 256
 """Jobs are mirrored to disk in segments of this many neighbouring numbers."""
+FOREVER: Final = 2**63 - 1
+"""The latest time there is."""
 
 _DELAYED, _QUEUED, _RESERVED, _RUNNING, _ENDED = (
     JobState.DELAYED,
@@ -60,16 +63,12 @@ class JobTable:
         self.job_retries = -1
         self.last_job = 0
         """The number of the newest job there ever was."""
-        self.front = 0
-        self.back = 0
         self.parkings = 0
         self.jobs: dict[int, Job] = {}
         self.functions: dict[bytes, Function] = {}
         self.nodes: dict[str, Node] = {}
-        self.ready: tuple[dict[bytes, Function], ...] = ({}, {}, {})
-        """For each priority: the functions that have a waiting job."""
-        self.keys: dict[bytes, int | tuple[int, ...]] = {}
-        """Jobs by what they coalesce on; several where functions use the same key."""
+        self.waiting = Waiting(self.jobs)
+        self.keys = Keys()
         self.deadlines = Deadlines()
         self.dirty: set[int] = set()
         """Segments that changed since the table was last mirrored."""
@@ -102,6 +101,7 @@ class JobTable:
         self.now = max(self.now, proposal.time)
         while (job := self.deadlines.pop(self.now, self.jobs)) is not None:
             if job.state is _DELAYED:
+                job.due = 0
                 self._enqueue(job)
                 self._wake(job.function)
             else:
@@ -124,16 +124,16 @@ class JobTable:
     def _admit(self, batch: c.Batch) -> Node | None:
         """Tell whose batch this is; None when nothing of it may be applied."""
         node = self.nodes.get(batch.node)
+        if node is not None and batch.incarnation <= node.incarnation:
+            return node if batch.incarnation == node.incarnation and batch.first <= node.last + 1 else None
+        if batch.incarnation < 1 or batch.first != 1 or not batch.commands or type(batch.commands[0]) is not c.NodeUp:
+            return None
         if node is None:
             node = self.nodes[batch.node] = Node(batch.node, audible=batch.node == self.audience)
-        if batch.incarnation > node.incarnation:
-            if batch.first != 1 or not batch.commands or not isinstance(batch.commands[0], c.NodeUp):
-                return None
+        else:
             self._end_sessions(node)
-            node.incarnation = batch.incarnation
-            node.last = 0
-        elif batch.incarnation < node.incarnation or batch.first > node.last + 1:
-            return None
+        node.incarnation = batch.incarnation
+        node.last = 0
         return node
 
     # -- nodes and sessions ------------------------------------------------------------------------
@@ -150,11 +150,7 @@ class JobTable:
 
     def _end_sessions(self, node: Node) -> None:
         node.up = False
-        sessions = list(node.sessions.values())
-        for session in sessions:
-            self._disable_all(session)
-        for session in sessions:
-            self._close(session)
+        self._close([session for _, session in sorted(node.sessions.items())])
         node.effects.clear()
 
     def _session_open(self, node: Node, command: c.SessionOpen) -> None:
@@ -164,21 +160,24 @@ class JobTable:
     def _session_close(self, node: Node, command: c.SessionClose) -> None:
         session = node.sessions.get(command.session)
         if session is not None:
-            self._close(session)
+            self._close([session])
 
-    def _close(self, session: Session) -> None:
-        """Let the session go: first its abilities, so that no job is given to it any more."""
-        self._disable_all(session)
-        session.parked = 0
-        for number in sorted(session.listening):
-            job = self.jobs[number]
-            job.listeners = tuple(listener for listener in job.listeners if listener is not session)
-            self.dirty.add(number // SEGMENT)
-            if job.state <= _QUEUED and not job.background and not job.listeners:
-                self._remove(job)
-        session.listening = set()
-        held = sorted(session.holding, reverse=True)
-        del session.node.sessions[session.number]
+    def _close(self, sessions: list[Session]) -> None:
+        """Let sessions go together: no job is given to one of them, or run for one of them, on behalf of another."""
+        for session in sessions:
+            self._disable_all(session)
+            session.parked = 0
+        for session in sessions:
+            for number in sorted(session.listening):
+                job = self.jobs[number]
+                del job.listeners[session]
+                self.dirty.add(number // SEGMENT)
+                if job.state <= _QUEUED and not job.background and not job.listeners:
+                    self._remove(job)
+            session.listening.clear()
+        held = sorted((number for session in sessions for number in session.holding), reverse=True)
+        for session in sessions:
+            del session.node.sessions[session.number]
         for number in held:
             job = self.jobs[number]
             self._give_up(job, attempt=job.state is _RUNNING)
@@ -205,7 +204,7 @@ class JobTable:
         function = self._function(command.function)
         function.workers[session] = None
         if session.parked:
-            function.sleepers[session] = None
+            function.add_sleeper(session)
 
     def _cant(self, node: Node, command: c.Cant) -> None:
         session = node.sessions.get(command.session)
@@ -240,18 +239,15 @@ class JobTable:
         function = self.functions.get(command.function)
         if function is None:
             function = self._function(command.function)
-        unique = command.unique
-        key: bytes | None = None
-        if unique:
-            key = unique if unique != b"-" else b"-" + hashlib.blake2b(command.workload, digest_size=20).digest()
-            job = self._with_key(key, function)
-            if job is not None:
-                self._join(job, listener)
-                if node.audible:
-                    node.effects.append(Created(command.session, job))
-                return
-        limit = function.limits[command.priority]
-        if limit and function.total >= limit:
+        priority = command.priority if 0 <= command.priority <= LOW else NORMAL
+        key = coalescing_key(command.unique, command.workload) if command.unique else None
+        if key is not None and (twin := self.keys.find(key, function.name)) is not None:
+            job = self.jobs[twin]
+            self._join(job, listener)
+            if node.audible:
+                node.effects.append(Created(command.session, job))
+            return
+        if 0 < function.limits[priority] <= function.total:
             if node.audible:
                 node.effects.append(Refused(command.session, Refusal.QUEUE_FULL))
             return
@@ -260,22 +256,22 @@ class JobTable:
             number,
             node.handle_prefix,
             function,
-            unique,
+            command.unique,
             key,
             command.workload,
             command.reducer,
-            command.priority,
+            priority,
             command.background,
             _DELAYED,
         )
         if key is not None:
-            self.note_key(key, number)
+            self.keys.add(key, job)
         if listener is not None:
-            job.listeners = (listener,)
+            job.listeners = {listener: None}
             listener.listening.add(number)
         self.jobs[number] = job
         function.total += 1
-        function.pending[command.priority] += 1
+        function.pending[priority] += 1
         self.dirty.add(number // SEGMENT)
         if node.audible:
             node.effects.append(Created(command.session, job))
@@ -292,8 +288,10 @@ class JobTable:
         self.dirty.add(job.number // SEGMENT)
         if listener is None:
             job.background = True
-        elif listener not in job.listeners:
-            job.listeners = (*job.listeners, listener)
+        else:
+            if job.listeners is NOBODY:
+                job.listeners = {}
+            job.listeners[listener] = None
             listener.listening.add(job.number)
 
     def _function(self, name: bytes) -> Function:
@@ -302,78 +300,9 @@ class JobTable:
             function = self.functions[name] = Function(name)
         return function
 
-    # -- queues ------------------------------------------------------------------------------------
-
     def _enqueue(self, job: Job) -> None:
-        """Put the job at the back of its queue."""
-        self.back += 1
-        job.position = self.back
-        job.due = 0
-        self._wait(job)
-        job.function.queues[job.priority].append(job)
-
-    def _put_back(self, job: Job) -> None:
-        """Put the job at the front of its queue."""
-        self.front -= 1
-        job.position = self.front
-        self._wait(job)
-        job.function.queues[job.priority].appendleft(job)
-
-    def _wait(self, job: Job) -> None:
-        job.state = _QUEUED
+        self.waiting.append(job)
         self.dirty.add(job.number // SEGMENT)
-        function, priority = job.function, job.priority
-        function.waiting[priority] += 1
-        if function.waiting[priority] == 1:
-            self.ready[priority][function.name] = function
-
-    def _unqueue(self, job: Job) -> None:
-        """Count the job out of its queue; the queue itself drops it when it comes to the front."""
-        function, priority = job.function, job.priority
-        function.waiting[priority] -= 1
-        if not function.waiting[priority]:
-            del self.ready[priority][function.name]
-            function.queues[priority].clear()
-
-    def waits_for(self, session: Session) -> int | None:
-        """Tell the priority of the best job that this session could take now, None if there is none."""
-        abilities = session.abilities
-        for priority in PRIORITIES:
-            ready = self.ready[priority]
-            if ready and (
-                any(name in ready for name in abilities)
-                if len(abilities) <= len(ready)
-                else any(name in abilities for name in ready)
-            ):
-                return priority
-        return None
-
-    def _pick(self, session: Session) -> Job | None:
-        """Take the best waiting job for this session out of its queue.
-
-        Priority first, whatever the function; among functions of equal priority the one served longest ago.
-        """
-        abilities = session.abilities
-        for priority in PRIORITIES:
-            ready = self.ready[priority]
-            if not ready:
-                continue
-            chosen: bytes | None = None
-            lowest = session.served
-            for name in abilities if len(abilities) <= len(ready) else ready:
-                if name in ready and name in abilities and abilities[name].served <= lowest:
-                    lowest = abilities[name].served
-                    chosen = name
-            if chosen is None:
-                continue
-            abilities[chosen].served = session.served
-            session.served += 1
-            function = ready[chosen]
-            job = function.first(priority)
-            function.queues[priority].popleft()
-            self._unqueue(job)
-            return job
-        return None
 
     # -- giving jobs to workers --------------------------------------------------------------------
 
@@ -382,7 +311,7 @@ class JobTable:
         job = None
         if session is not None:
             self._unpark(session)
-            job = self._pick(session)
+            job = self.waiting.take(session)
         if session is None or job is None:
             if node.audible:
                 node.effects.append(NoJob(command.session))
@@ -390,15 +319,28 @@ class JobTable:
         self._run(session, job)
         if node.audible:
             node.effects.append(Assigned(session.number, job))
-        if command.ahead:
-            function: Function = job.function
-            # Only a deep queue is shared out ahead of demand: another worker must not find it empty meanwhile.
-            depth = sum(function.waiting) // (2 * max(1, len(function.workers)))
-            for _ in range(min(command.ahead, depth)):
-                further = self._pick(session)
-                if further is None:
-                    break
-                self._reserve(session, further, wake=False)
+        if command.ahead > 0:
+            self._reserve_ahead(session, job.function, command.ahead)
+
+    def _reserve_ahead(self, session: Session, first: Function, most: int) -> None:
+        """Reserve further jobs for a fast worker.
+
+        Only deep queues are shared out ahead of demand, each by its own depth: no other worker of a function is to find
+        its queue empty meanwhile.
+        """
+        shares = {first.name: _share(first)}
+        for _ in range(most):
+            best = self.waiting.best(session)
+            if best is None:
+                return
+            function, _ = best
+            share = shares.setdefault(function.name, _share(function))
+            if not share:
+                return
+            shares[function.name] = share - 1
+            job = self.waiting.take(session)
+            assert job is not None
+            self._reserve(session, job, wake=False)
 
     def _run(self, session: Session, job: Job) -> None:
         function: Function = job.function
@@ -410,7 +352,7 @@ class JobTable:
         self.dirty.add(job.number // SEGMENT)
         ability = session.abilities.get(function.name)
         if ability is not None and ability.time_limit:
-            job.deadline = self.now + ability.time_limit
+            job.deadline = min(self.now + ability.time_limit, FOREVER)
             self.deadlines.set(job.deadline, job.number)
 
     def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
@@ -436,10 +378,10 @@ class JobTable:
         session = node.sessions.get(command.session)
         if session is None:
             return
-        for number in session.holding:
+        for number in sorted(session.holding):
             self._lift_deadline(self.jobs[number])
         self._unpark(session)
-        job = self._pick(session)
+        job = self.waiting.take(session)
         if job is not None:
             self._reserve(session, job, wake=True)
             return
@@ -460,7 +402,7 @@ class JobTable:
         while sleepers and any(function.waiting):
             session, _ = sleepers.popitem()
             self._unpark(session)
-            job = self._pick(session)
+            job = self.waiting.take(session)
             if job is not None:
                 self._reserve(session, job, wake=True)
 
@@ -489,6 +431,7 @@ class JobTable:
             self.dirty.add(job.number // SEGMENT)
 
     def _time_out(self, job: Job) -> None:
+        job.deadline = 0
         session: Session = job.holder
         if session.node.audible:
             session.node.effects.append(Revoked(session.number, job, Revocation.TIME_LIMIT))
@@ -506,7 +449,7 @@ class JobTable:
                 self._fail(job)
                 return
         if job.background or job.listeners:
-            self._put_back(job)
+            self.waiting.put_back(job)
         else:
             self._remove(job)
 
@@ -544,52 +487,22 @@ class JobTable:
             self._release(job)
         else:
             function.pending[job.priority] -= 1
-            if job.state is _QUEUED:
-                job.state = _ENDED
-                self._unqueue(job)
-                function.forget_ended(job.priority)
-            elif job.due:
-                self.deadlines.settle(self.jobs)
+        del self.jobs[job.number]
+        if job.state is _QUEUED:
+            self.waiting.remove(job)
+        elif job.due:
+            self.deadlines.settle(self.jobs)
         job.state = _ENDED
         function.total -= 1
         for listener in job.listeners:
             listener.listening.discard(job.number)
         if job.key is not None:
-            self._forget_key(job.key, job.number)
-        del self.jobs[job.number]
+            self.keys.remove(job.key, function.name)
         if not self.jobs:
-            self.jobs = {}  # an emptied dict keeps the room of its best days
+            self.jobs.clear()  # an emptied dict keeps the room of its best days
         self.dirty.add(job.number // SEGMENT)
 
-    # -- coalescing keys ---------------------------------------------------------------------------
-
-    def _with_key(self, key: bytes, function: Function) -> Job | None:
-        found = self.keys.get(key)
-        if found is None:
-            return None
-        for number in (found,) if isinstance(found, int) else found:
-            job = self.jobs[number]
-            if job.function is function:
-                return job
-        return None
-
-    def note_key(self, key: bytes, number: int) -> None:
-        """Remember which job a coalescing key stands for."""
-        found = self.keys.get(key)
-        if found is None:
-            self.keys[key] = number
-        else:
-            self.keys[key] = (found, number) if isinstance(found, int) else (*found, number)
-
-    def _forget_key(self, key: bytes, number: int) -> None:
-        found = self.keys[key]
-        if isinstance(found, int):
-            del self.keys[key]
-            if not self.keys:
-                self.keys = {}
-        else:
-            rest = tuple(other for other in found if other != number)
-            self.keys[key] = rest[0] if len(rest) == 1 else rest
+    # -- finding jobs -------------------------------------------------------------------------------------------------
 
     def find(self, handle: bytes) -> Job | None:
         """Give the job that a handle names."""
@@ -599,10 +512,8 @@ class JobTable:
 
     def find_unique(self, unique: bytes) -> Job | None:
         """Give the oldest job with this unique key, of whatever function."""
-        found = self.keys.get(unique)
-        if found is None:
-            return None
-        return self.jobs[found if isinstance(found, int) else found[0]]
+        number = self.keys.oldest(unique)
+        return self.jobs[number] if number is not None else None
 
     # -- administration ----------------------------------------------------------------------------
 
@@ -647,3 +558,8 @@ class JobTable:
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
         return self.deadlines.next()
+
+
+def _share(function: Function) -> int:
+    """Tell how many of a function's waiting jobs one of its workers may have reserved ahead."""
+    return sum(function.waiting) // (2 * max(1, len(function.workers)))

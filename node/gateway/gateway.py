@@ -7,7 +7,7 @@ driver's.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import structlog
@@ -327,9 +327,11 @@ class Gateway:
         ending = self.endings.pop(job.number, None)
         self._served_before.pop(job.number, None)
         self.check_drained()
-        if ending is not None and len(ending[2]) < len(job.listeners):
+        if ending is not None and job.listeners:
             kind, args, told = ending
-            self.tell(tuple(listener for listener in job.listeners if listener not in told), kind, args)
+            untold = [listener for listener in job.listeners if listener not in told]
+            if untold:
+                self.tell(untold, kind, args)
 
     # -- giving jobs --------------------------------------------------------------------------------------------------
 
@@ -390,7 +392,7 @@ class Gateway:
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
-    def tell(self, listeners: tuple[Session, ...], kind: PacketType, args: list[bytes]) -> None:
+    def tell(self, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
         """Send a worker's report on a job to these listeners."""
         packet = encode_response(kind, *args)
         for listener in listeners:
@@ -402,10 +404,10 @@ class Gateway:
             else:
                 connection.send(packet)
 
-    def listeners_of(self, job: Job) -> tuple[Session, ...]:
+    def listeners_of(self, job: Job) -> Iterable[Session]:
         """Tell who is to hear of this job."""
         if self._served_before and (before := self._served_before.get(job.number)) is not None:
-            return tuple(listener for listener in job.listeners if listener not in before)
+            return [listener for listener in job.listeners if listener not in before]
         return job.listeners
 
     def forget_progress(self, job: Job) -> None:

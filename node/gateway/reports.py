@@ -87,7 +87,7 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         listeners = job.listeners
         if listeners:
             gateway.tell(gateway.listeners_of(job), kind, args)
-        gateway.endings[job.number] = (kind, args, listeners)
+        gateway.endings[job.number] = (kind, args, tuple(listeners))
         gateway.forget_progress(job)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.
         if job.background:

@@ -191,7 +191,7 @@ class _Requests:
         """Tell whether the table, as this node has it, has a job for the connection."""
         node = self._table.nodes.get(self._driver.name)
         session = node.sessions.get(connection.number) if node is not None else None
-        return session is not None and self._table.waits_for(session) is not None
+        return session is not None and self._table.waiting.best_priority(session) is not None
 
     def grabber(self, form: PacketType) -> Handler:
         """Make the function for one of the three ways to ask for a job."""
@@ -208,7 +208,7 @@ class _Requests:
             if reserved:
                 # A better job that came since is not kept waiting behind one that was reserved ahead.
                 priority = reserved[0].priority
-                if not (priority and any(table.ready[:priority])) or not self._finds_better(connection, priority):
+                if not (priority and any(table.waiting.ready[:priority])) or not self._finds_better(connection, priority):
                     gateway.take_reserved(connection, worker)
                     return
             elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
@@ -221,5 +221,5 @@ class _Requests:
 
     def _finds_better(self, connection: Connection, priority: int) -> bool:
         session = self._table.nodes[self._driver.name].sessions[connection.number]
-        best = self._table.waits_for(session)
+        best = self._table.waiting.best_priority(session)
         return best is not None and best < priority

@@ -1,0 +1,103 @@
+"""The jobs that wait for a worker, and which of them a worker gets next.
+
+Priority goes first, over all functions of the worker; among functions of equal priority the one that served it longest
+ago comes next (round robin); within a function's priority the first in is the first out. Not for: who works or sleeps,
+or what becomes of a job that is taken; that is the table's.
+"""
+
+from cluster.jobs.functions import Function
+from cluster.jobs.job import PRIORITIES, Job, JobState
+from cluster.jobs.sessions import Session
+
+
+class Waiting:
+    """Every queued job, found by function and priority."""
+
+    __slots__ = ("back", "front", "jobs", "ready")
+
+    def __init__(self, jobs: dict[int, Job]) -> None:
+        self.jobs = jobs
+        """All jobs of the table: the queues hold numbers."""
+        self.front = 0
+        self.back = 0
+        """The positions last given at the two ends of the queues."""
+        self.ready: tuple[dict[bytes, Function], ...] = ({}, {}, {})
+        """For each priority: the functions that have a waiting job."""
+
+    def append(self, job: Job) -> None:
+        """Put a job at the back of its queue."""
+        self.back += 1
+        job.position = self.back
+        self._admit(job)
+        job.function.queues[job.priority].append(job.number)
+
+    def put_back(self, job: Job) -> None:
+        """Put a job at the front of its queue."""
+        self.front -= 1
+        job.position = self.front
+        self._admit(job)
+        job.function.queues[job.priority].appendleft(job.number)
+
+    def _admit(self, job: Job) -> None:
+        job.state = JobState.QUEUED
+        function, priority = job.function, job.priority
+        function.waiting[priority] += 1
+        if function.waiting[priority] == 1:
+            self.ready[priority][function.name] = function
+
+    def remove(self, job: Job) -> None:
+        """Count out a queued job that has left `jobs`; its queue passes over the number."""
+        function: Function = job.function
+        self._count_out(function, job.priority)
+        function.forget_ended(job.priority, self.jobs)
+
+    def _count_out(self, function: Function, priority: int) -> None:
+        function.waiting[priority] -= 1
+        if not function.waiting[priority]:
+            del self.ready[priority][function.name]
+            function.queues[priority].clear()
+
+    def best_priority(self, session: Session) -> int | None:
+        """Tell the priority of the best job for this session; None: there is none."""
+        abilities = session.abilities
+        for priority in PRIORITIES:
+            ready = self.ready[priority]
+            if ready and (
+                any(name in ready for name in abilities)
+                if len(abilities) <= len(ready)
+                else any(name in abilities for name in ready)
+            ):
+                return priority
+        return None
+
+    def best(self, session: Session) -> tuple[Function, int] | None:
+        """Tell from which function's queue, and of which priority, this session is to be given its next job."""
+        abilities = session.abilities
+        for priority in PRIORITIES:
+            ready = self.ready[priority]
+            if not ready:
+                continue
+            chosen: bytes | None = None
+            lowest = session.served
+            for name in abilities if len(abilities) <= len(ready) else ready:
+                if name in ready and name in abilities and abilities[name].served < lowest:
+                    lowest = abilities[name].served
+                    chosen = name
+            if chosen is not None:
+                return ready[chosen], priority
+        return None
+
+    def take(self, session: Session) -> Job | None:
+        """Take the session's next job out of its queue; None: there is none."""
+        best = self.best(session)
+        if best is None:
+            return None
+        function, priority = best
+        session.abilities[function.name].served = session.served
+        session.served += 1
+        queue = function.queues[priority]
+        number = queue.popleft()
+        while number not in self.jobs:
+            number = queue.popleft()
+        self._count_out(function, priority)
+        return self.jobs[number]
