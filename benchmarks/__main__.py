@@ -173,7 +173,7 @@ def main(
         if MILLION in chosen:
             backlogs = bench.backlog(kinds, backlog_jobs, 1 if quick else BACKLOG_ROUNDS, scale)
     except BenchmarkError as error:
-        raise SystemExit(f"benchmark failed: {error}") from error
+        raise SystemExit("\n".join([f"benchmark failed: {error}", *getattr(error, "__notes__", ())])) from error
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     report = Report(facts, tuple(figures), tuple(backlogs), ceiling, tuple(notes))

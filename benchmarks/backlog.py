@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmarks.errors import JobsUnaccountedError
-from benchmarks.load import Crew, Result, Shape, play
+from benchmarks.load import Crew, Result, Shape
 from benchmarks.servers import Server
-from benchmarks.workloads import BASIC, WORKLOADS, Measurement, Progress, measure, new_function, run_workload
+from benchmarks.workloads import BASIC, WORKLOADS, Measurement, Progress, measure, new_function, play_on, run_workload
 
 FILL_SECONDS = 300.0
 RESTART_SECONDS = 300.0
@@ -110,9 +110,8 @@ def run_backlog(
 def _play(
     server: Server, crew: Crew, work: str, shape: Shape, function: bytes, queued: Sequence[range] = ()
 ) -> tuple[Result, Measurement]:
-    before = server.cpu_seconds()
-    result = play(shape, crew, function, queued)
-    return result, measure(work, server.name, 0, result, server.cpu_seconds() - before)
+    result, cpu = play_on(server, work, shape, crew, function, queued)
+    return result, measure(work, server.name, 0, result, cpu)
 
 
 def _restart(server: Server, how: signal.Signals, function: bytes, expected: int) -> float:

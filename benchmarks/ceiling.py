@@ -51,14 +51,15 @@ class _Sink:
         selector.register(listener, selectors.EVENT_READ)
         while True:
             for key, _events in selector.select():
-                if key.fileobj is listener:
+                sock = key.data
+                if sock is None:
                     sock, _peer = listener.accept()
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    selector.register(sock, selectors.EVENT_READ)
+                    selector.register(sock, selectors.EVENT_READ, sock)
                     self._tails[sock.fileno()] = b""
-                elif not self._answer(key.fileobj):
-                    selector.unregister(key.fileobj)
-                    key.fileobj.close()
+                elif not self._answer(sock):
+                    selector.unregister(sock)
+                    sock.close()
 
     def _answer(self, sock: socket.socket) -> bool:
         try:

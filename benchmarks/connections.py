@@ -4,11 +4,12 @@ Each class owns one non-blocking socket and is driven by the loop in `load` thro
 `writable`. None of them knows of processes, rounds or other connections.
 """
 
+import mmap
 import selectors
 import socket
 from array import array
 from collections import deque
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from time import monotonic
 
@@ -61,6 +62,10 @@ class Tally:
         self.count = 0
 
 
+def _broken(error: ConnectionError) -> ServerFailedError:
+    return ServerFailedError(f"the server broke a connection in the middle of a round: {error}")
+
+
 class Connection:
     """A non-blocking socket that keeps what the kernel would not take yet."""
 
@@ -84,6 +89,8 @@ class Connection:
             sent = self.sock.send(data)
         except BlockingIOError:
             sent = 0
+        except ConnectionError as error:
+            raise _broken(error) from error
         if sent < len(data):
             self._unsent.append(memoryview(data)[sent:])
             self.watch(READ_AND_WRITE)
@@ -104,6 +111,8 @@ class Connection:
                 sent = self.sock.sendmsg(list(islice(unsent, PIECES_PER_WRITE)))
             except BlockingIOError:
                 return
+            except ConnectionError as error:
+                raise _broken(error) from error
             while unsent and sent >= len(unsent[0]):
                 sent -= len(unsent.popleft())
             if sent:
@@ -128,7 +137,7 @@ class Connection:
         except TimeoutError as error:
             raise ServerFailedError(f"no answer within {HANDSHAKE_SECONDS:.0f} s where one was due") from error
         except ConnectionError as error:
-            raise ServerFailedError(f"the server broke a connection: {error}") from error
+            raise _broken(error) from error
         if not data:
             raise ServerFailedError("the server closed a connection in the middle of a round")
         return data
@@ -294,9 +303,7 @@ class Worker(Connection):
 
     __slots__ = ("_completed_at", "_function_gap", "_parts", "_seen", "_started", "asleep", "done", "latencies")
 
-    def __init__(
-        self, address: Address, tally: Tally, function: bytes, seen: MutableSequence[int], payload_bytes: int
-    ) -> None:
+    def __init__(self, address: Address, tally: Tally, function: bytes, seen: mmap.mmap, payload_bytes: int) -> None:
         super().__init__(address, tally, receive_bytes=4096 if payload_bytes >= LARGE_PAYLOAD else payload_bytes + 4096)
         self._function_gap = len(function) + 2
         self._seen = seen

@@ -168,10 +168,11 @@ class _Generator:
         self._client_progress: list[memoryview] = []
 
     def __enter__(self) -> Self:
-        gc.freeze()
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
+        for process in self._processes if failed else ():
+            process.kill()
         for pipe in (*self._clients, *self._workers):
             pipe.close()
         for process in self._processes:
@@ -256,7 +257,7 @@ class _Generator:
         waiting = list(self._clients)
         parts = []
         while waiting:
-            for pipe in wait([*waiting, *self._workers], timeout=POLL_SECONDS):
+            for pipe in _speaking([*waiting, *self._workers]):
                 part = _take(pipe)  # a worker's pipe speaks this early only to report an error, which this raises
                 waiting.remove(pipe)
                 parts.append(part)
@@ -271,7 +272,7 @@ class _Generator:
     def _await_completion(self, expected: int, crew: Crew) -> None:
         stall = _StallClock(crew.stall_seconds, self._worker_progress)
         while stall.total < expected:
-            for pipe in wait(self._workers, timeout=POLL_SECONDS):
+            for pipe in _speaking(self._workers):
                 _take(pipe)
             if stall.stalled():
                 raise JobsUnaccountedError(
@@ -281,7 +282,8 @@ class _Generator:
 
     def _account(self, expected: Sequence[range]) -> None:
         """Require that each job expected was run exactly once and no other was run."""
-        runs = bytes(map(sum, zip(*self._seen, strict=True))) if len(self._seen) > 1 else self._seen[0][:]
+        counts = [seen[:] for seen in self._seen]
+        runs = bytes(map(sum, zip(*counts, strict=True))) if len(counts) > 1 else counts[0]
         for ids in expected:
             own = runs[ids.start : ids.stop]
             if own.count(1) != len(ids):
@@ -316,6 +318,12 @@ class _StallClock:
 def _shared_counter() -> memoryview:
     """Give a counter that a forked child increases and the parent reads."""
     return memoryview(mmap.mmap(-1, 8)).cast("Q")
+
+
+def _speaking(pipes: Sequence[Pipe]) -> list[Pipe]:
+    """Wait a moment for messages; give the pipes that have one."""
+    ready = wait(pipes, timeout=POLL_SECONDS)
+    return [pipe for pipe in pipes if pipe in ready]
 
 
 def _take(pipe: Pipe) -> Any:
@@ -391,7 +399,7 @@ def _work(
     *,
     addresses: Sequence[Address],
     function: bytes,
-    seen: MutableSequence[int],
+    seen: mmap.mmap,
     progress: memoryview,
     payload_bytes: int,
     awake: bool,

@@ -104,12 +104,13 @@ class Server(ABC):
                 admin(address, b"version", b"\n")
                 return
             if self._processes[index].poll() is not None:
-                raise ServerFailedError(f"{self.name} ended while starting: {self._last_words(index)}")
+                raise ServerFailedError(f"{self.name} ended while starting: {self.last_words(index)}")
             if monotonic() > deadline:
-                raise ServerFailedError(f"{self.name} did not answer in time: {self._last_words(index)}")
+                raise ServerFailedError(f"{self.name} did not answer in time: {self.last_words(index)}")
             sleep(PROBE_SECONDS)
 
-    def _last_words(self, index: int) -> str:
+    def last_words(self, index: int = 0) -> str:
+        """Give the end of what a node printed."""
         return (self.directory / f"node{index}.log").read_text(errors="replace")[-2000:].strip() or "(no output)"
 
     def stop(self, how: signal.Signals = signal.SIGTERM, seconds: float = 60.0) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarks.errors import JobsUnaccountedError
+from benchmarks.errors import BenchmarkError, JobsUnaccountedError
 from benchmarks.load import Crew, Result, Shape, play
 from benchmarks.servers import Server
 
@@ -158,6 +158,23 @@ def measure(work: str, target: str, number: int, result: Result, server_cpu: flo
     )
 
 
+def play_on(
+    server: Server, work: str, shape: Shape, crew: Crew, function: bytes, queued: Sequence[range] = ()
+) -> tuple[Result, float]:
+    """Play one round; give its result and the CPU seconds it cost the server.
+
+    Raises:
+        BenchmarkError: with a note of the work, the server and what the server printed last.
+    """
+    before = server.cpu_seconds()
+    try:
+        result = play(shape, crew, function, queued)
+    except BenchmarkError as error:
+        error.add_note(f"in {work} on {server.name}, which said last: {server.last_words()}")
+        raise
+    return result, server.cpu_seconds() - before
+
+
 def run_workload(
     workload: Workload, server: Server, crew: Crew, number: int, target: str | None = None
 ) -> list[Measurement]:
@@ -178,9 +195,7 @@ def run_workload(
     queued: Sequence[range] = ()
     measurements = []
     for step in workload.steps:
-        before = server.cpu_seconds()
-        result = play(step.shape, crew, function, queued if step.drains else ())
-        cpu = server.cpu_seconds() - before
+        result, cpu = play_on(server, step.name, step.shape, crew, function, queued if step.drains else ())
         measurements.append(measure(step.name, target or server.name, number, result, cpu))
         queued = result.submitted
     left = server.queued(function)
