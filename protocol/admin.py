@@ -121,7 +121,7 @@ def _unknown(words: list[bytes]) -> AdminFault:
 
 
 def _invalid(words: list[bytes], text: bytes) -> AdminFault:
-    return AdminFault(error_line(b"INVALID_ARGUMENTS", text + b" " + words[0].lower()))
+    return AdminFault(error_line(b"INVALID_ARGUMENTS", text + b" " + words[0]))
 
 
 def _incomplete(words: list[bytes]) -> AdminFault:

@@ -44,10 +44,10 @@ class _Decoder(Generic[_Text]):
     """The framing that both ends of a connection share."""
 
     _rules: dict[int, Rule]
-    _max_line: int
 
-    def __init__(self, max_packet: int = DEFAULT_MAX_PACKET) -> None:
+    def __init__(self, max_packet: int, max_line: int) -> None:
         self._max_packet = max_packet
+        self._max_line = max_line
         self._pieces: list[bytes | bytearray] = []
         self._held = 0
         self._need = 0
@@ -190,11 +190,14 @@ def _split(data: bytes, start: int, end: int, nuls: int) -> list[bytes]:
 class ServerDecoder(_Decoder[AdminCommand]):
     """Decodes what clients, workers and operators send to a server.
 
-    `max_packet` is the largest body taken, in bytes; a header that declares more is a fatal fault at once.
+    `max_packet` is the largest body taken, in bytes; a header that declares more is a fatal fault at once. `max_line`
+    is the longest text line, in bytes without its LF.
     """
 
     _rules = REQUEST_RULES
-    _max_line = MAX_LINE
+
+    def __init__(self, max_packet: int = DEFAULT_MAX_PACKET, max_line: int = MAX_LINE) -> None:
+        super().__init__(max_packet, max_line)
 
     def _read_line(self, line: bytes) -> AdminCommand:
         return parse_line(line)
@@ -213,8 +216,7 @@ class PeerDecoder(_Decoder[TextLine]):
     _rules = RESPONSE_RULES
 
     def __init__(self, max_packet: int = DEFAULT_MAX_PACKET) -> None:
-        super().__init__(max_packet)
-        self._max_line = max_packet
+        super().__init__(max_packet, max_line=max_packet)
 
     def _read_line(self, line: bytes) -> TextLine:
         return TextLine(line.removesuffix(b"\r"))

@@ -16,4 +16,4 @@ MAX_HANDLE: Final = 63
 MAX_CLIENT_ID: Final = 127
 """Bytes of a SET_CLIENT_ID that are kept."""
 MAX_LINE: Final = 64 * 1024
-"""Longest line of the text protocol a server takes, its line end not counted."""
+"""Longest line of the text protocol a server takes; its LF is not counted, a CR before that is."""

@@ -134,6 +134,7 @@ class TestWhereGearmandHurts:
         [
             (b"create function golden_a\n", CreateFunction(b"golden_a")),
             (b"CREATE FUNCTION golden_B\n", CreateFunction(b"golden_B")),
+            (b"CREATE\n", INCOMPLETE + b"CREATE\r\n"),
             (b"create function \n", INCOMPLETE + b"create\r\n"),
             (b"create function " + b"f" * 512 + b"\n", CreateFunction(b"f" * 512)),
             (b"create function " + b"f" * 513 + b"\n", TOO_LARGE),
