@@ -94,7 +94,7 @@ class CancelJob(AdminCommand, frozen=True, gc=False):
 
 
 MAX_LIMIT: Final = 2**32 - 1
-"""The highest limit of `maxqueue`; larger numbers, which gearmand takes modulo 2**32, are lowered to it."""
+"""The highest limit of `maxqueue`; larger numbers are lowered to it."""
 
 _SPACES: Final = re.compile(rb" +")
 _NUMBER: Final = re.compile(rb"-?[0-9]+")
