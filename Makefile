@@ -1,0 +1,88 @@
+# Everything a person does with this project, from a clone with nothing but make and Python 3.11 or later.
+# `make help` lists the targets; every variable below may be given on the command line.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# The interpreter the virtual environment is made with; empty: the newest suitable one on PATH.
+PYTHON ?=
+# The virtual environment. To try a second Python side by side: make test PYTHON=python3.13 VENV=.venv-3.13
+VENV ?= .venv
+# Where `make run` keeps its queue, and where it listens.
+DATA_DIR ?= .gearmesh
+LISTEN ?= 127.0.0.1:4730
+# More flags for `gearmesh serve`, for pytest, and for the benchmarks.
+SERVE_FLAGS ?=
+PYTEST_FLAGS ?= -n auto
+BENCH_FLAGS ?=
+
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+SOURCES := protocol cluster node tests benchmarks
+PIP_INSTALL := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run test lint format bench clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(INSTALLED) ## Set everything up and start one durable node on LISTEN, with its queue in DATA_DIR
+	@set -- $(LISTEN); host=$${1%:*} port=$${1##*:}; \
+	printf '%s\n' "" \
+	  "gearmesh is about to listen on $$1 and to keep its queue in $(DATA_DIR)/. In another terminal, try:" "" \
+	  "  gearman  -h $$host -p $$port -w -f wc -- wc -l       a worker that counts lines" \
+	  "  gearman  -h $$host -p $$port -f wc < README.md       a client that waits for the answer" \
+	  "  gearman  -h $$host -p $$port -b -f wc < README.md    a background job: on disk before it is acknowledged" \
+	  "  gearadmin -h $$host -p $$port --status --workers --show-jobs" "" \
+	  "(Debian and Ubuntu have both commands in the package gearman-tools.) Ctrl-C stops the server; the queue stays." ""
+	@exec "$(BIN)/gearmesh" serve --data-dir "$(DATA_DIR)" --log-format console \
+	  $(foreach address,$(LISTEN),--listen $(address)) $(SERVE_FLAGS)
+
+test: lint ## Set everything up, check style, types and walls, and run every test
+	"$(BIN)/python" -m pytest $(PYTEST_FLAGS)
+
+lint: $(INSTALLED_DEV) ## Check style, types and the walls between the packages
+	"$(BIN)/ruff" check $(SOURCES)
+	"$(BIN)/ruff" format --check $(SOURCES)
+	"$(BIN)/mypy"
+	"$(BIN)/lint-imports"
+
+format: $(INSTALLED_DEV) ## Lay the code out the one way, and mend what can be mended by machine
+	"$(BIN)/ruff" format $(SOURCES)
+	"$(BIN)/ruff" check --fix $(SOURCES)
+
+bench: $(INSTALLED_DEV) ## Measure this server beside gearmand, in one run, and print the ratios
+	"$(BIN)/python" -m benchmarks $(BENCH_FLAGS)
+
+clean: ## Remove what was built or cached; a queue in DATA_DIR is not touched
+	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find $(SOURCES) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@python=; \
+	for candidate in $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python); do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "gearmesh needs Python 3.11 or later with its venv module, and $(or $(PYTHON),PATH) has none." >&2; \
+	  echo "Debian and Ubuntu: apt install python3 python3-venv. Installed elsewhere: make PYTHON=/path/to/python3." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear "$(VENV)"
+
+# The stamps make set-up happen once, and again only when what there is to install has changed.
+$(INSTALLED): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing gearmesh into $(VENV)"
+	@$(PIP_INSTALL) --editable .
+	@touch "$@"
+
+$(INSTALLED_DEV): pyproject.toml | $(VENV)/bin/python
+	@echo "Installing gearmesh and its development tools into $(VENV)"
+	@$(PIP_INSTALL) --editable '.[dev]'
+	@touch "$@" "$(INSTALLED)"
