@@ -3,8 +3,9 @@
 Commands of one moment are gathered into one proposal; while that is being made durable the next one gathers. Whoever
 proposed learns nothing before the proposal is committed and applied: then its effects are delivered, in order.
 
-*Urgent* commands start a proposal at the end of the loop's turn. *Lazy* ones, which nobody waits for and whose loss
-repeats no work, wait up to `LAZY_DELAY` for company, so that they do not stand in the way of what comes next.
+*Urgent* commands start a proposal at the end of the loop's turn. *Prompt* ones, which nobody waits for but whose loss
+would repeat work, do so unless a write began within `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to
+`LAZY_DELAY` for company. So a commit is paid for by many commands, and does not stand in the way of what comes next.
 
 Not for: what commands mean (`cluster.jobs`), who is connected (`node.gateway`), which entries are committed
 (`cluster.consensus`), how bytes get to the disk (`cluster.storage`).
@@ -95,6 +96,8 @@ class Driver:
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._proposals: dict[int, Proposal] = {}
         self._writes = 0
+        self._wrote = 0.0
+        """When the last write began."""
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline = 0
@@ -135,6 +138,20 @@ class Driver:
         self._gather(command, 0)
         if not self._urgent and self._lazy_timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
+
+    def propose_promptly(self, command: Command) -> None:
+        """Bring a command before the table that nobody waits for, but whose loss would repeat work.
+
+        It begins a write at once, unless one began within `LAZY_DELAY`: then it waits for company until that is over.
+        """
+        self._gather(command, 0)
+        if self._urgent:
+            return
+        wait = self._wrote + LAZY_DELAY - self._loop.time()
+        if wait <= 0:
+            self._hurry()
+        elif self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(wait, self._hurry)
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call back once everything proposed here so far is applied; at once when it is."""
@@ -186,6 +203,7 @@ class Driver:
             self._gathered_bytes = 0
         if self._stopped or not self._closed:
             return
+        self._wrote = self._loop.time()
         closed, self._closed = self._closed, []
         first = self.numbered + 1 - sum(map(len, closed))
         now = int(self._clock() * 1000)

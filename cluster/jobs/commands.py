@@ -101,6 +101,14 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknow
     """How many further jobs may be reserved for this session where the queue is deep enough."""
 
 
+class Prefetch(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=20):
+    """A fast worker is about to run out of reserved jobs: reserve some more, without an answer."""
+
+    session: int
+    ahead: int
+    """How many, where the queue is deep enough."""
+
+
 class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=11):
     """PRE_SLEEP: reserve the next job for this session, now or when one comes."""
 
@@ -179,6 +187,7 @@ Command = (
     | CantAny
     | Submit
     | Grab
+    | Prefetch
     | Park
     | Take
     | Unreserve

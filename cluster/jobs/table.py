@@ -83,6 +83,7 @@ class JobTable:
             c.CantAny: self._cant_any,
             c.Submit: self._submit,
             c.Grab: self._grab,
+            c.Prefetch: self._prefetch,
             c.Park: self._park,
             c.Take: self._take,
             c.Unreserve: self._unreserve,
@@ -319,16 +320,20 @@ class JobTable:
         self._run(session, job)
         if node.audible:
             node.effects.append(Assigned(session.number, job))
-        if command.ahead > 0:
-            self._reserve_ahead(session, job.function, command.ahead)
+        self._reserve_ahead(session, command.ahead)
 
-    def _reserve_ahead(self, session: Session, first: Function, most: int) -> None:
+    def _prefetch(self, node: Node, command: c.Prefetch) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None and not session.parked:
+            self._reserve_ahead(session, command.ahead)
+
+    def _reserve_ahead(self, session: Session, most: int) -> None:
         """Reserve further jobs for a fast worker.
 
         Only deep queues are shared out ahead of demand, each by its own depth: no other worker of a function is to find
         its queue empty meanwhile.
         """
-        shares = {first.name: _share(first)}
+        shares: dict[bytes, int] = {}
         for _ in range(most):
             best = self.waiting.best(session)
             if best is None:

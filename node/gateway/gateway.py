@@ -21,6 +21,7 @@ from cluster.jobs import (
     Job,
     NoJob,
     Outcome,
+    Prefetch,
     Refusal,
     Refused,
     Reserved,
@@ -290,9 +291,8 @@ class Gateway:
 
     def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         if not worker.reserved:
-            worker.reserved_at = self.time()
             self._watch(connection)
-        worker.reserved.append(job)
+        worker.reserved.append((job, self.time()))
 
     def _offer(self, connection: Connection, worker: WorkerSession) -> None:
         """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
@@ -309,9 +309,10 @@ class Gateway:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
-        if job in worker.reserved:
-            worker.reserved.remove(job)
-            return
+        for kept in worker.reserved:
+            if kept[0] is job:
+                worker.reserved.remove(kept)
+                return
         self.forget_progress(job)
         if worker.running.pop(job.handle, None) is not None and effect.why is Revocation.CANCELLED:
             worker.muted.add(job.handle)
@@ -345,14 +346,19 @@ class Gateway:
 
     def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
         """Hand over the job that was reserved first."""
-        job = worker.reserved.popleft()
-        self.driver.propose_lazily(Take(connection.number, job.number))
+        driver, reserved = self.driver, worker.reserved
+        job, _ = reserved.popleft()
+        driver.propose_lazily(Take(connection.number, job.number))
         self.assign(connection, worker, job)
+        ahead = worker.ahead()
+        if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
+            driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))
+            worker.prefetched = driver.numbered
 
     def give_back(self, connection: Connection, worker: WorkerSession) -> None:
         """Give back every job the worker has not fetched, the last first, so that they queue as they did."""
         while worker.reserved:
-            self.driver.propose(Unreserve(connection.number, worker.reserved.pop().number))
+            self.driver.propose(Unreserve(connection.number, worker.reserved.pop()[0].number))
 
     def grab(self, connection: Connection, worker: WorkerSession) -> None:
         """Note that the table's answer to GRAB_JOB is awaited."""
@@ -377,7 +383,7 @@ class Gateway:
         for connection in list(self._watched):
             worker = connection.worker
             assert worker is not None
-            if worker.reserved and now - worker.reserved_at > RESERVATION_TIME:
+            if worker.reserved and now - worker.reserved[0][1] > RESERVATION_TIME:
                 self.give_back(connection, worker)
             if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
                 worker.grabbing = False

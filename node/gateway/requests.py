@@ -207,8 +207,8 @@ class _Requests:
             reserved = worker.reserved
             if reserved:
                 # A better job that came since is not kept waiting behind one that was reserved ahead.
-                priority = reserved[0].priority
-                if not (priority and any(table.waiting.ready[:priority])) or not self._finds_better(connection, priority):
+                priority = reserved[0][0].priority
+                if not (any(table.waiting.ready[:priority]) and self._finds_better(connection, priority)):
                     gateway.take_reserved(connection, worker)
                     return
             elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
