@@ -27,7 +27,7 @@ _running: "weakref.WeakSet[ServerProcess]" = weakref.WeakSet()
 _ports = random.Random(os.getpid())
 
 
-class ServerDied(Exception):
+class ServerDiedError(Exception):
     """The server process ended, or did not come to answer in time; the message holds the end of its log."""
 
 
@@ -61,7 +61,7 @@ class ServerProcess:
     def pid(self) -> int:
         """The process id of the running server."""
         if self._process is None:
-            raise ServerDied("the server has not been started")
+            raise ServerDiedError("the server has not been started")
         return self._process.pid
 
     @property
@@ -88,7 +88,7 @@ class ServerProcess:
         ]
 
     def start(self, *, within: float = 20.0) -> Self:
-        """Start the process and return when it answers on its port; raises ServerDied when it does not in time."""
+        """Start the process and return when it answers on its port; raises ServerDiedError when it does not in time."""
         if self.running:
             raise RuntimeError("the server is running already")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GEARMESH_")}
@@ -126,18 +126,18 @@ class ServerProcess:
         os.kill(self.pid, number)
 
     def terminate(self, *, within: float = 10.0) -> int:
-        """Ask the process to stop (SIGTERM) and return its exit status; raises ServerDied when it does not end."""
+        """Ask the process to stop (SIGTERM) and return its exit status; raises ServerDiedError when it does not end."""
         self.signal(signal.SIGTERM)
         return self.wait(within=within)
 
     def wait(self, *, within: float) -> int:
         """Wait for the process to end by itself and return its exit status."""
         if self._process is None:
-            raise ServerDied("the server has not been started")
+            raise ServerDiedError("the server has not been started")
         try:
             status = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            raise ServerDied(f"the server had not ended after {within} s\n{self.log_tail()}") from None
+            raise ServerDiedError(f"the server had not ended after {within} s\n{self.log_tail()}") from None
         _running.discard(self)
         return status
 
@@ -153,10 +153,10 @@ class ServerProcess:
         deadline = time.monotonic() + within
         while not _answers(self.host, self.port, self.pid):
             if not self.running:
-                raise ServerDied(f"the server ended with status {self.wait(within=1)}\n{self.log_tail()}")
+                raise ServerDiedError(f"the server ended with status {self.wait(within=1)}\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise ServerDied(f"the server did not answer within {within} s\n{self.log_tail()}")
+                raise ServerDiedError(f"the server did not answer within {within} s\n{self.log_tail()}")
             # There is no event to wait for between a process and its port: look again soon.
             time.sleep(0.01)
 

@@ -3,7 +3,11 @@
 from typing import NamedTuple
 
 from protocol import Packet, PacketType
-from tests.harness.connection import PATIENCE, Connection, Unexpected
+from tests.harness.connection import PATIENCE, Connection, UnexpectedAnswerError
+
+
+SETTLING_FUNCTION = b"settling"
+"""What `Worker.settle` submits to; no worker registers it."""
 
 
 class Assignment(NamedTuple):
@@ -46,7 +50,7 @@ class Worker(Connection):
             case Packet(PacketType.JOB_ASSIGN_ALL as form, [handle, function, unique, reducer, workload]):
                 return Assignment(form, handle, function, workload, unique, reducer)
             case other:
-                raise Unexpected(f"expected a job or NO_JOB, got {other}")
+                raise UnexpectedAnswerError(f"expected a job or NO_JOB, got {other}")
 
     async def take(self, *, within: float = PATIENCE) -> Assignment:
         """Take a job as a well-behaved worker does: ask, sleep when there is none, ask again when woken."""
@@ -86,3 +90,12 @@ class Worker(Connection):
     def progress(self, handle: bytes, numerator: int, denominator: int) -> None:
         """Report how far a job has come."""
         self.send(PacketType.WORK_STATUS, handle, b"%d" % numerator, b"%d" % denominator)
+
+    async def settle(self) -> None:
+        """Wait until the server has on disk all that was reported so far.
+
+        Changes reach the disk in the order they were made, and a background job is acknowledged when it is there: so one
+        more job, on this connection, says it of everything before. Nobody runs that job.
+        """
+        self.send(PacketType.SUBMIT_JOB_LOW_BG, SETTLING_FUNCTION, SETTLING_FUNCTION, b"")
+        await self.expect(PacketType.JOB_CREATED)
