@@ -18,6 +18,7 @@ import typer
 from node.configuration import Configuration, gearmand
 from node.configuration.settings import PANELS, SETTINGS
 from node.configuration.sources import load
+from node.configuration.values import quoted
 from node.errors import GearmeshError
 
 # typer carried a click of its own from some version on; its public BadParameter is a usage error of whichever it uses.
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error).splitlines())
         return 1
     except OSError as error:  # the disk behind stdout is full; what goes wrong in the server ends in `_run`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter tries once more at its end
         _complain([f"cannot write the answer: {error.strerror}"])
         return 1
     return status if isinstance(status, int) else 0
@@ -194,7 +196,7 @@ def serve(context: typer.Context, **given: Any) -> int:
             problems.append("-v/--verbose: --log-level is given too: say one or the other")
         elif level is None:
             problems.append(
-                f"-v/--verbose: {given['verbose']!r} is not one of: {', '.join(gearmand.GEARMAND_LEVELS).upper()}"
+                f"-v/--verbose: {quoted(given['verbose'])} is not one of: {', '.join(gearmand.GEARMAND_LEVELS).upper()}"
             )
         else:
             flags["log_level"] = level
