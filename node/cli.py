@@ -18,7 +18,7 @@ import typer
 from node.configuration import Configuration, gearmand
 from node.configuration.settings import PANELS, SETTINGS
 from node.configuration.sources import load
-from node.configuration.values import quoted
+from node.configuration.values import printable, quoted
 from node.errors import GearmeshError
 
 # typer carried a click of its own from some version on; its public BadParameter is a usage error of whichever it uses.
@@ -256,12 +256,12 @@ def _unknown(arguments: Iterable[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("-") and argument != "-":
             flag = argument.partition("=")[0]
-            problems.append(f"{flag}: no such option{gearmand.nearest(flag, known, '--')}")
+            problems.append(f"{printable(flag)}: no such option{gearmand.nearest(flag, known, '--')}")
             after_unknown_option = "=" not in argument
             continue
         if not after_unknown_option:  # else it was meant as that option's value
             hint = ": a configuration file is named with --config FILE" if argument.startswith("@") else ""
-            problems.append(f"{argument}: serve takes options only{hint}")
+            problems.append(f"{printable(argument)}: serve takes options only{hint}")
         after_unknown_option = False
     return problems
 

@@ -205,6 +205,10 @@ class TestRefusals:
     def test_name_an_argument_that_is_no_option(self, capsys):
         assert refusal(capsys, "stray") == ["stray: serve takes options only"]
 
+    def test_stay_on_one_line_whatever_was_written(self, capsys):
+        for written in ("--a\nb", "a\x1b[2J", "\udcff", "--name=\n", "-pé\n"):
+            assert len(refusal(capsys, written)) == 1
+
     @pytest.mark.parametrize("flag", ["--mesh", "--http", "--expect", "--discovery", "--peer", "--secret-file"])
     def test_concern_what_this_server_cannot_do_yet(self, capsys, flag):
         (line,) = refusal(capsys, flag, "3")
