@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from typing import Annotated, Any, Final
 
 import typer
@@ -53,14 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
-    if not wanted:
-        return
-    try:
-        version = metadata.version("gearmesh")
-    except metadata.PackageNotFoundError:
-        version = "(not installed, run from its source)"
-    typer.echo(f"gearmesh {version}")
-    raise typer.Exit
+    if wanted:
+        from node.version import VERSION  # noqa: PLC0415 - reading it takes as long as all the rest
+
+        typer.echo(f"gearmesh {VERSION}")
+        raise typer.Exit
 
 
 _NO_METAVAR: Final = " "
