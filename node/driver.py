@@ -41,6 +41,8 @@ LAZY_DELAY: Final = 0.002
 MAX_BATCH_COMMANDS: Final = 4096
 MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
+MAX_WRITES: Final = 2
+"""Writes that may be on their way to the disk at once."""
 MIRROR_SEGMENTS: Final = 48
 """Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
 MIRROR_LOG_BYTES: Final = 32 << 20
@@ -56,6 +58,9 @@ class EffectSink(Protocol):
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry, in order, before returning."""
+
+    def end_turn(self) -> None:
+        """Send what the effects delivered so far have to say."""
 
 
 class Driver:
@@ -92,6 +97,8 @@ class Driver:
         self._closed: list[list[Command]] = []
         self._urgent = False
         """Whether somebody waits for what has gathered."""
+        self._hungry = False
+        """Whether somebody would wait for it, were there a job."""
         self._turn_end: asyncio.Handle | None = None
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._proposals: dict[int, Proposal] = {}
@@ -139,6 +146,11 @@ class Driver:
         if not self._urgent and self._lazy_timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
 
+    def propose_while_idle(self, command: Command) -> None:
+        """Bring a command before the table that can wait as long as there is no job to be had."""
+        self._hungry = True
+        self.propose_lazily(command)
+
     def propose_promptly(self, command: Command) -> None:
         """Bring a command before the table that nobody waits for, but whose loss would repeat work.
 
@@ -174,11 +186,11 @@ class Driver:
     def _hurry(self) -> None:
         """Begin a write at the end of this turn, or as soon as the one under way is done."""
         self._urgent = True
-        if self._writes == 0:
+        if self._writes < MAX_WRITES:
             self._turn_end = self._loop.call_soon(self._end_turn)
 
     def _end_turn(self) -> None:
-        if self._writes == 0:
+        if self._writes < MAX_WRITES:
             with self._guard():
                 self._propose_gathered()
                 self._pump()
@@ -193,7 +205,7 @@ class Driver:
             self._on_failure(error)
 
     def _propose_gathered(self) -> None:
-        self._urgent = False
+        self._urgent = self._hungry = False
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
             self._lazy_timer = None
@@ -230,7 +242,7 @@ class Driver:
         self._consensus.persisted(sequence)
         # The next write is under way before this one's effects are worked out: disk and processor work at once.
         with self._guard():
-            if self._urgent and self._writes == 0:
+            if self._urgent and self._writes < MAX_WRITES:
                 self._propose_gathered()
             self._pump()
 
@@ -255,6 +267,10 @@ class Driver:
         waiting = self._waiting
         while waiting and waiting[0][0] <= self.applied_number:
             waiting.popleft()[1]()
+        if self._sink is not None:
+            self._sink.end_turn()
+        if self._hungry and not self._urgent and any(self.table.waiting.ready):
+            self._hurry()
         self._arm_deadline()
         if not self._mirroring:
             if len(self.table.dirty) >= MIRROR_SEGMENTS or self._unmirrored_bytes >= MIRROR_LOG_BYTES:

@@ -184,12 +184,12 @@ class Connection(asyncio.Protocol):
         if isinstance(message, Fault):
             self.send(encode_error(message.code, message.text))
             if message.fatal:
-                log.info("connection closed", peer=self.peer, why=message.text.decode("utf-8", "replace"))
+                log.info("connection_closed", peer=self.peer, why=message.text.decode("utf-8", "replace"))
                 self.close()
         elif isinstance(message, AdminFault):
             self.send(message.line)
             if message.fatal:
-                log.info("connection closed", peer=self.peer, why="a text line is too long")
+                log.info("connection_closed", peer=self.peer, why="a text line is too long")
                 self.close()
         elif isinstance(message, AdminCommand):
             self._gateway.administer(self, message)
@@ -268,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
         if self._held_back and self._transport.get_write_buffer_size() > self._gateway.max_unread:
-            log.warning("connection closed", peer=self.peer, why="it does not read what it is sent")
+            log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent")
             self.abort()
 
     def close(self) -> None:

@@ -174,7 +174,7 @@ class Gateway:
             self.driver.propose(SessionClose(connection.number))
         self.check_drained()
         if error is not None:
-            log.debug("connection lost", peer=connection.peer, error=str(error))
+            log.debug("connection_lost", peer=connection.peer, error=str(error))
 
     def open_session(self, connection: Connection) -> None:
         """Make the table know this connection, if it does not yet."""
@@ -220,7 +220,9 @@ class Gateway:
 
     def end_turn(self) -> None:
         """Let held-back connections go on, and write everything there is to write: one write for each connection."""
-        self._turn_end = None
+        if self._turn_end is not None:
+            self._turn_end.cancel()
+            self._turn_end = None
         resumable, self._resumable = self._resumable, []
         for connection in resumable:
             if not connection.closed:
@@ -430,7 +432,7 @@ class Gateway:
         for connection in list(self.connections.values()):
             if connection.stalled and connection.heard < since:
                 connection.send(encode_error(b"TIMEOUT", b"The rest of a packet did not come"))
-                log.info("connection closed", peer=connection.peer, why="the rest of a packet did not come")
+                log.info("connection_closed", peer=connection.peer, why="the rest of a packet did not come")
                 connection.close()
         if self.connections:
             self._stall_check = self._loop.call_later(timeout / STALL_CHECKS, self._check_stalls)

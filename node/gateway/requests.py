@@ -185,7 +185,7 @@ class _Requests:
             connection.waiting += 1
             driver.when_settled(connection.answered)
         else:
-            driver.propose_lazily(Park(connection.number))
+            driver.propose_while_idle(Park(connection.number))
 
     def _may_find(self, connection: Connection) -> bool:
         """Tell whether the table, as this node has it, has a job for the connection."""
