@@ -50,7 +50,7 @@ class Store:
         is for tests, which put a failing disk there.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise from_os(error, directory) from error
         lock = DirectoryLock(directory)
