@@ -49,6 +49,8 @@ _TABLES: Final = {
         "(idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, crc INTEGER NOT NULL,"
         " data BLOB NOT NULL)"
     ),
+    # Rows only while payloads are there whose mirror is not; the search for them takes a look at every payload.
+    "staged": "(mirror INTEGER PRIMARY KEY)",
     "segments": "(id INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
     "payloads": "(job INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
 }

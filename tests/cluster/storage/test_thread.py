@@ -86,6 +86,16 @@ class TestAnAppend:
         assert receiver.events == ["done"]
         assert (list(store.read_entries(1, 1)), store.recover().hard_state) == ([entry(1)], HardState(1, "a"))
 
+    def test_is_not_acknowledged_before(self, start, receiver, entry, held_connection):
+        thread = start(held_connection)
+        held_connection.trigger = "INSERT INTO log"
+        thread.append([entry(1)], None, receiver.note("done"))
+        assert held_connection.reached.wait(PATIENCE)
+        assert receiver.deliveries.empty()
+        held_connection.go.set()
+        receiver.wait_for(1)
+        assert receiver.events == ["done"]
+
     def test_wakes_a_real_event_loop(self, directory, entry):
         async def main():
             loop = asyncio.get_running_loop()
@@ -226,6 +236,10 @@ class TestClosing:
         thread.close()
         thread.close()
         assert receiver.failures == []
+
+    def test_may_come_before_the_start(self, directory, receiver, open_store):
+        StorageThread(Store.open(directory), receiver.deliveries.put, receiver.failures.append).close()
+        assert open_store().recover().last_index == 0
 
 
 class TestTheFirstFailure:
