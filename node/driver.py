@@ -35,6 +35,7 @@ from cluster.jobs import (
 from cluster.log import Entry, EntryKind
 from cluster.storage import Mirror, StorageThread
 from node.errors import UnknownEntryError
+from node.memory import QueueMemory, trim
 
 LAZY_DELAY: Final = 0.002
 """Seconds that a lazy command waits for company."""
@@ -113,6 +114,7 @@ class Driver:
         self._mirroring = False
         self._mirror_timer: asyncio.TimerHandle | None = None
         self._unmirrored_bytes = 0
+        self._memory = QueueMemory()
         self._stopped = False
 
     @property
@@ -324,6 +326,8 @@ class Driver:
 
     def _mirrored(self) -> None:
         self._mirroring = False
+        if self._memory.drained(len(self.table.jobs)):
+            self._loop.run_in_executor(None, trim)
 
     def stop(self) -> None:
         """Mirror the table a last time, so that a restart has nothing to catch up with; accept nothing more."""

@@ -69,7 +69,7 @@ class Administration:
         connection.send(b"".join(piece))
         if len(piece) < PIECE:
             connection.send(END)
-            connection.answered()
+            connection.when_writable(connection.answered)  # not before: lists are long, and cost the others' time
         else:
             connection.when_writable(lambda: self._send_piece(connection, rows))
 

@@ -25,6 +25,8 @@ MAX_SUBMITTED: Final = 8 << 20
 """Bytes of workload on their way to the table beyond which a connection is not read from."""
 MAX_INBOX: Final = 1024
 """Held-back messages beyond which a connection is not read from."""
+QUOTA: Final = 512
+"""Messages of one connection that are seen to in one turn of the loop: the others have their turn too."""
 WRITE_HIGH: Final = 8 << 20
 """Unsent bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
 WRITE_LOW: Final = 1 << 20
@@ -71,7 +73,9 @@ class Connection(asyncio.Protocol):
         "_inbox",
         "_on_writable",
         "_out",
+        "_quota",
         "_reading",
+        "_tired",
         "_transport",
         "client_id",
         "closed",
@@ -110,6 +114,9 @@ class Connection(asyncio.Protocol):
         self._on_writable: Callable[[], None] | None = None
         self._held_back = False
         """Whether the peer does not read what it is sent."""
+        self._tired = False
+        """Whether it has used up its quota and goes on in the next turn."""
+        self._quota = QUOTA
         self._ended = False
         """Whether the peer has said that it will send nothing more."""
 
@@ -135,8 +142,15 @@ class Connection(asyncio.Protocol):
             self.heard = self._gateway.time()
         if self._inbox or self._held_back:
             self._inbox.extend(messages)
-        else:
+        elif len(messages) <= QUOTA:
             self._process(messages)
+        else:
+            self._process(messages[:QUOTA])
+            self._inbox.extend(messages[QUOTA:])
+        self._quota -= len(messages)
+        if self._quota < 0 and not self._tired:
+            self._tired = True
+            self._gateway.resume_later(self)
         self._regulate()
 
     def eof_received(self) -> bool:
@@ -207,8 +221,15 @@ class Connection(asyncio.Protocol):
         if self._on_writable is not None and not self._held_back:
             callback, self._on_writable = self._on_writable, None
             callback()
+        self._tired = False
+        self._quota = QUOTA
         inbox = self._inbox
         while inbox and not self.closed and not self._held_back:
+            if not self._quota:
+                self._tired = True
+                self._gateway.resume_later(self)
+                break
+            self._quota -= 1
             message = inbox[0]
             if self.waiting and (type(message) is not Packet or message.kind not in PIPELINED):
                 break
@@ -228,6 +249,7 @@ class Connection(asyncio.Protocol):
             return
         busy = (
             self._held_back
+            or self._tired
             or self.waiting > MAX_WAITING
             or self.submitted > MAX_SUBMITTED
             or len(self._inbox) > MAX_INBOX

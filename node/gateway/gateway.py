@@ -268,7 +268,12 @@ class Gateway:
             self._offer(connection, worker)
             return
         worker.grabbing = False
-        self.assign(connection, worker, effect.job)
+        if worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
+            # Jobs that were reserved while the answer was on its way come before it in their queue.
+            self._keep(connection, worker, effect.job)
+            self.take_reserved(connection, worker)
+        else:
+            self.assign(connection, worker, effect.job)
         connection.answered()
 
     def _no_job(self, effect: NoJob) -> None:
@@ -280,7 +285,10 @@ class Gateway:
             worker.late -= 1
             return
         worker.grabbing = False
-        connection.send(NO_JOB)
+        if worker.reserved:
+            self.take_reserved(connection, worker)
+        else:
+            connection.send(NO_JOB)
         connection.answered()
 
     def _reserved(self, effect: Reserved) -> None:
