@@ -147,6 +147,29 @@ class TestAFileSizeLimit:
         assert open_store().recover().last_index == written
 
 
+class TestAProcessThatEndsAfterAFailure:
+    def test_leaves_the_write_ahead_log_as_it_was(self, open_store, directory):
+        program = (
+            "import pathlib, sys\n"
+            "from cluster.log import Entry, EntryKind\n"
+            "from cluster.storage import DiskFullError, Store\n"
+            "store = Store.open(pathlib.Path(sys.argv[1]))\n"
+            "store.append([Entry(1, 1, EntryKind.COMMANDS, bytes(1000))])\n"
+            "store._db.execute('PRAGMA max_page_count = 12')\n"
+            "try:\n"
+            "    store.append([Entry(2, 1, EntryKind.COMMANDS, bytes(1_000_000))])\n"
+            "except DiskFullError:\n"
+            "    store.close()\n"
+            "    print('full')\n"
+        )
+        run = subprocess.run(
+            [sys.executable, "-c", program, str(directory)], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert run.stdout == "full\n"
+        assert (directory / "node.db-wal").stat().st_size > 0
+        assert open_store().recover().last_index == 1
+
+
 class TestOtherRefusals:
     @pytest.mark.parametrize(
         ("code", "name", "error"),
