@@ -311,7 +311,7 @@ class JobTable:
         session = node.sessions.get(command.session)
         job = None
         if session is not None:
-            self._unpark(session)
+            session.parked = 0
             job = self.waiting.take(session)
         if session is None or job is None:
             if node.audible:
@@ -385,7 +385,7 @@ class JobTable:
             return
         for number in sorted(session.holding):
             self._lift_deadline(self.jobs[number])
-        self._unpark(session)
+        session.parked = 0
         job = self.waiting.take(session)
         if job is not None:
             self._reserve(session, job, wake=True)
@@ -393,23 +393,18 @@ class JobTable:
         self.parkings += 1
         session.parked = self.parkings
         for name in session.abilities:
-            self.functions[name].sleepers[session] = None
-
-    def _unpark(self, session: Session) -> None:
-        if session.parked:
-            session.parked = 0
-            for name in session.abilities:
-                self.functions[name].sleepers.pop(session, None)
+            self.functions[name].add_sleeper(session)
 
     def _wake(self, function: Function) -> None:
         """Reserve waiting jobs for sleeping workers, the one last parked first, one job each."""
-        sleepers = function.sleepers
-        while sleepers and any(function.waiting):
-            session, _ = sleepers.popitem()
-            self._unpark(session)
+        while any(function.waiting):
+            session = function.wake_last()
+            if session is None:
+                return
+            session.parked = 0
             job = self.waiting.take(session)
-            if job is not None:
-                self._reserve(session, job, wake=True)
+            assert job is not None
+            self._reserve(session, job, wake=True)
 
     # -- the end of a run --------------------------------------------------------------------------
 
@@ -461,7 +456,7 @@ class JobTable:
     def _release(self, job: Job) -> None:
         """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
         session: Session = job.holder
-        session.holding.discard(job.number)
+        _discard(session.holding, job.number)
         job.holder = None
         if job.state is _RUNNING:
             job.function.running -= 1
@@ -500,7 +495,7 @@ class JobTable:
         job.state = _ENDED
         function.total -= 1
         for listener in job.listeners:
-            listener.listening.discard(job.number)
+            _discard(listener.listening, job.number)
         if job.key is not None:
             self.keys.remove(job.key, function.name)
         if not self.jobs:
@@ -563,6 +558,12 @@ class JobTable:
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
         return self.deadlines.next()
+
+
+def _discard(numbers: set[int], number: int) -> None:
+    numbers.discard(number)
+    if not numbers:
+        numbers.clear()  # an emptied set keeps the room of its best days
 
 
 def _share(function: Function) -> int:
