@@ -144,7 +144,9 @@ class Connection:
         events: list[Event] = []
         while (event := await self.next(within=within)) != Packet(PacketType.ECHO_RES, [token]):
             if isinstance(event, Closed):
-                raise UnexpectedAnswerError(f"the connection was closed before the echo, after {[_shown(e) for e in events]}")
+                raise UnexpectedAnswerError(
+                    f"the connection was closed before the echo, after {[_shown(e) for e in events]}"
+                )
             events.append(event)
         return events
 

@@ -52,12 +52,26 @@ class Worker(Connection):
             case other:
                 raise UnexpectedAnswerError(f"expected a job or NO_JOB, got {other}")
 
-    async def take(self, *, within: float = PATIENCE) -> Assignment:
-        """Take a job as a well-behaved worker does: ask, sleep when there is none, ask again when woken."""
-        while (job := await self.grab(within=within)) is None:
+    async def take(self, kind: PacketType = PacketType.GRAB_JOB_UNIQ, *, within: float = PATIENCE) -> Assignment:
+        """Take a job as a well-behaved worker does: ask, sleep when there is none, ask again when woken.
+
+        Right also where a job is there already: on a busy machine a server says NO_JOB rather than answer late.
+        """
+        while (job := await self.grab(kind, within=within)) is None:
             self.sleep()
             await self.woken(within=within)
         return job
+
+    async def drain(self) -> list[Assignment]:
+        """Take and complete jobs until there are none left, and return them in the order in which they came."""
+        jobs: list[Assignment] = []
+        while True:
+            while (job := await self.grab()) is not None:
+                self.complete(job.handle)
+                jobs.append(job)
+            self.sleep()
+            if not await self.until_echo():
+                return jobs
 
     def sleep(self) -> None:
         """Send PRE_SLEEP."""

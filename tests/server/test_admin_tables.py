@@ -23,24 +23,18 @@ class TestStatus:
             await client.submit_background(function)
         assert await row_of(operator, "status", function) == function + b"\t4\t0\t0"
         worker, _ = await new_worker(function), await new_worker(function)
-        job = await worker.grab()
-        await eventually(
-            lambda: row_of(operator, "status", function), lambda row: row == function + b"\t4\t1\t2"
-        )
+        job = await worker.take()
+        await eventually(lambda: row_of(operator, "status", function), lambda row: row == function + b"\t4\t1\t2")
         worker.complete(job.handle)
-        await eventually(
-            lambda: row_of(operator, "status", function), lambda row: row == function + b"\t3\t0\t2"
-        )
+        await eventually(lambda: row_of(operator, "status", function), lambda row: row == function + b"\t3\t0\t2")
 
-    async def test_prioritystatus_counts_the_queued_jobs_of_each_priority(
-        self, client, new_worker, operator, function
-    ):
+    async def test_prioritystatus_counts_the_queued_jobs_of_each_priority(self, client, new_worker, operator, function):
         for priority, count in (("high", 1), ("normal", 2), ("low", 3)):
             for _ in range(count):
                 await client.submit_background(function, priority=priority)
         assert await row_of(operator, "prioritystatus", function) == function + b"\t1\t2\t3\t0"
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await eventually(
             lambda: row_of(operator, "prioritystatus", function), lambda row: row == function + b"\t0\t2\t3\t1"
         )
@@ -102,13 +96,11 @@ class TestWorkers:
 
 
 class TestShowJobs:
-    async def test_jobs_are_listed_with_attempts_cancelled_and_background(
-        self, client, new_worker, operator, function
-    ):
+    async def test_jobs_are_listed_with_attempts_cancelled_and_background(self, client, new_worker, operator, function):
         background = await client.submit_background(function)
         foreground = await client.submit(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await worker.cut()
 
         async def listed() -> list[bytes]:
@@ -131,7 +123,7 @@ class TestShowJobs:
 
     async def test_finished_jobs_are_not_listed(self, client, worker, operator, function):
         handle = await client.submit(function, unique=b"unique-of-" + function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle)
         await client.completed(handle)
         assert not [row for row in await operator.table("show jobs") if row.startswith(handle + b"\t")]

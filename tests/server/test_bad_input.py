@@ -19,7 +19,7 @@ async def healthy(new_client, new_worker, function):
     yield
     handle = await client.submit(function, b"still here")
     await worker.woken()
-    assert (await worker.grab()).handle == handle
+    assert (await worker.take()).handle == handle
     worker.complete(handle, b"yes")
     assert await client.completed(handle) == b"yes"
 
@@ -69,7 +69,7 @@ class TestALostStream:
         (handle,) = await connection.expect(PacketType.JOB_CREATED)
         await connection.expect_error(b"INVALID_MAGIC")
         await connection.expect_closed()
-        assert (await (await new_worker(function + b"-kept")).grab()).handle == handle
+        assert (await (await new_worker(function + b"-kept")).take()).handle == handle
 
 
 class TestABadPacketAmongGoodOnes:
@@ -180,7 +180,14 @@ class TestABadPacketAmongGoodOnes:
 
     @pytest.mark.parametrize(
         ("numerator", "denominator"),
-        [(b"half", b"whole"), (b"0.5", b"1.0"), (b"5000000000", b"6000000000"), (b"-1", b"-2"), (b"", b""), (b"1", b"9" * 30)],
+        [
+            (b"half", b"whole"),
+            (b"0.5", b"1.0"),
+            (b"5000000000", b"6000000000"),
+            (b"-1", b"-2"),
+            (b"", b""),
+            (b"1", b"9" * 30),
+        ],
         ids=repr,
     )
     async def test_progress_that_is_no_number_is_passed_on_as_it_is(
@@ -188,7 +195,7 @@ class TestABadPacketAmongGoodOnes:
     ):
         worker = await new_worker(function + b"-progress")
         handle = await client.submit(function + b"-progress")
-        await worker.grab()
+        await worker.take()
         worker.send(PacketType.WORK_STATUS, handle, numerator, denominator)
         worker.complete(handle, b"r")
         assert await client.expect(PacketType.WORK_STATUS) == (handle, numerator, denominator)

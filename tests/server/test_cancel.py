@@ -15,7 +15,7 @@ class TestCancel:
         handle = await client.submit_background(function, b"1")
         kept = await client.submit_background(function, b"2")
         assert await operator.line(b"cancel job " + handle) == b"OK"
-        assert (await worker.grab()).handle == kept
+        assert (await worker.take()).handle == kept
         assert await worker.grab() is None
         assert await client.status(handle) == JobStatus(known=False, running=False, numerator=0, denominator=0)
 
@@ -37,7 +37,7 @@ class TestCancel:
         self, client, worker, operator, function
     ):
         handle = await client.submit_background(function)
-        await worker.grab()
+        await worker.take()
         assert await operator.line(b"cancel job " + handle) == b"OK"
         worker.complete(handle, b"r")
         await worker.expect_nothing()
@@ -49,7 +49,7 @@ class TestCancel:
     ):
         handle = await client.submit_background(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         assert await operator.line(b"cancel job " + handle) == b"OK"
         await worker.cut()
         next_job = await client.submit_background(function)
@@ -65,7 +65,7 @@ class TestCancel:
 
     async def test_a_finished_job_is_refused(self, client, worker, operator, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle)
         await client.completed(handle)
         assert await operator.line(b"cancel job " + handle) == b"ERR UNKNOWN_JOB"

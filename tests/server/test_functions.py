@@ -57,13 +57,13 @@ class TestDrop:
         """gearmand says OK and the jobs are never heard of again."""
         handle = await client.submit_background(function)
         assert (await operator.line(b"drop function " + function)).startswith(b"ERR ")
-        assert (await (await new_worker(function)).grab()).handle == handle
+        assert (await (await new_worker(function)).take()).handle == handle
 
     async def test_a_function_with_a_running_job_whose_worker_cannot_do_it_any_more_is_kept(
         self, client, operator, worker, function
     ):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         assert (await operator.line(b"drop function " + function)).startswith(b"ERR ")
         worker.complete(handle, b"r")
         assert await client.completed(handle) == b"r"

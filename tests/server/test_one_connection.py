@@ -19,7 +19,7 @@ class TestOrderOfAnswers:
 
     async def test_a_request_sees_the_effect_of_those_before_it(self, client, worker, function):
         handle = await client.submit_background(function)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         worker.progress(handle, 1, 2)
         worker.send(PacketType.GET_STATUS, handle)
         worker.complete(handle, b"r")
@@ -40,9 +40,7 @@ class TestOrderOfAnswers:
             rows.append(row)
         assert function + b"\t1\t0\t0" in rows
 
-    async def test_a_connection_that_registers_and_grabs_in_one_write_gets_the_job(
-        self, client, new_worker, function
-    ):
+    async def test_a_connection_that_registers_and_grabs_in_one_write_gets_the_job(self, client, new_worker, function):
         handle = await client.submit_background(function)
         worker = await new_worker()
         worker.send(PacketType.CAN_DO, function)
@@ -52,7 +50,7 @@ class TestOrderOfAnswers:
     async def test_one_connection_may_be_client_and_worker_of_the_same_job(self, worker, function):
         worker.send(PacketType.SUBMIT_JOB, function, b"", b"w")
         (handle,) = await worker.expect(PacketType.JOB_CREATED)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         worker.complete(handle, b"r")
         assert await worker.expect(PacketType.WORK_COMPLETE) == (handle, b"r")
 
@@ -104,7 +102,7 @@ class TestTextAndBinary:
 
     async def test_a_worker_may_ask_for_the_status_in_between(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         assert function + b"\t1\t1\t1" in await worker.table("status")
         worker.complete(handle, b"r")
         assert await client.completed(handle) == b"r"

@@ -76,9 +76,7 @@ class TestPeersThatDoNotRead:
             assert procfs.resident_bytes(server.pid) - before < 64 * MEBIBYTE
             await serves(new_client, new_worker, b"others")
 
-    async def test_a_client_that_does_not_read_its_results_costs_a_bounded_amount(
-        self, server, new_client, new_worker
-    ):
+    async def test_a_client_that_does_not_read_its_results_costs_a_bounded_amount(self, server, new_client, new_worker):
         await serves(new_client, new_worker, b"warm-up")
         before = procfs.resident_bytes(server.pid)
         with socket.create_connection((server.host, server.port)) as peer:

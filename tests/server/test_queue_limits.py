@@ -70,7 +70,7 @@ class TestLimits:
     async def test_a_job_in_hand_counts_until_it_has_ended(self, client, worker, operator, function):
         assert await operator.line(b"maxqueue %b 1" % function) == b"OK"
         handle = await client.submit_background(function)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         assert await accepted(client, function, ["normal"]) == [False]
         worker.complete(handle)
         await worker.expect_nothing()
@@ -84,7 +84,7 @@ class TestLimits:
         assert await operator.line(b"maxqueue %b 1" % function) == b"OK"
         handle = await client.submit_background(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await worker.cut()
         assert (await (await new_worker(function)).take()).handle == handle
 

@@ -12,12 +12,8 @@ def server(start_server) -> ServerProcess:
     return start_server(*([] if GEARMAND else ["--drain-timeout", "0"]))
 
 
-async def drained(worker) -> list[tuple[bytes, bytes]]:
-    jobs = []
-    while (job := await worker.grab()) is not None:
-        jobs.append((job.handle, job.workload))
-        worker.complete(job.handle)
-    return jobs
+async def drained(worker) -> list[bytes]:
+    return [job.handle for job in await worker.drain()]
 
 
 @pytest.fixture(params=["kill -9", "SIGTERM"])
@@ -44,7 +40,7 @@ class TestWhatSurvives:
             for priority in ("low", "normal", "high")
         ]
         bounce()
-        taken = [handle for handle, _ in await drained(await new_worker(b"f"))]
+        taken = await drained(await new_worker(b"f"))
         assert taken == [
             handle for wanted in ("high", "normal", "low") for handle, priority in submitted if priority == wanted
         ]
@@ -55,27 +51,27 @@ class TestWhatSurvives:
         handle = await client.submit_background(b"name with spaces \xff", workload, unique=b"u" * 64)
         bounce()
         worker = await new_worker(b"name with spaces \xff")
-        job = await worker.grab()
+        job = await worker.take()
         assert (job.handle, job.workload, job.unique) == (handle, workload, b"u" * 64)
 
     async def test_a_job_in_hand_is_run_again_and_one_that_was_finished_is_not(self, new_client, new_worker, bounce):
         client, worker = await new_client(), await new_worker(b"f")
         finished, in_hand, queued = [await client.submit_background(b"f") for _ in range(3)]
-        assert [(await worker.grab()).handle for _ in range(2)] == [finished, in_hand]
+        assert [(await worker.take()).handle for _ in range(2)] == [finished, in_hand]
         worker.complete(finished)
         await worker.settle()
         bounce()
-        assert [handle for handle, _ in await drained(await new_worker(b"f"))] == [in_hand, queued]
+        assert await drained(await new_worker(b"f")) == [in_hand, queued]
 
     async def test_a_failed_and_a_cancelled_job_do_not_come_back(self, new_client, new_worker, bounce):
         client, worker = await new_client(), await new_worker(b"f")
         failed, cancelled, kept = [await client.submit_background(b"f") for _ in range(3)]
-        assert (await worker.grab()).handle == failed
+        assert (await worker.take()).handle == failed
         worker.fail(failed)
         assert await worker.line(b"cancel job " + cancelled) == b"OK"
         await worker.settle()
         bounce()
-        assert [handle for handle, _ in await drained(await new_worker(b"f"))] == [kept]
+        assert await drained(await new_worker(b"f")) == [kept]
 
     async def test_a_delayed_job_still_waits_for_its_time(self, new_client, new_worker, bounce):
         client = await new_client()
@@ -88,7 +84,7 @@ class TestWhatSurvives:
         worker.sleep()
         await worker.woken()
         assert time.time() >= due
-        assert [handle for handle, _ in await drained(worker)] == [soon]
+        assert await drained(worker) == [soon]
 
     async def test_unique_keys_still_coalesce(self, new_client, bounce):
         handle = await (await new_client()).submit_background(b"f", b"w", unique=b"u")
@@ -111,7 +107,7 @@ class TestWhatSurvives:
     async def test_attempts_are_still_counted(self, new_client, new_worker, connect, bounce):
         client, worker = await new_client(), await new_worker(b"f")
         handle = await client.submit_background(b"f")
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         await worker.cut()
         assert (await (await new_worker(b"f")).take()).handle == handle
         bounce()
@@ -123,11 +119,11 @@ class TestWhatSurvives:
         await (await new_client()).submit(b"f")
         background = await (await new_client()).submit_background(b"f")
         bounce()
-        assert [handle for handle, _ in await drained(await new_worker(b"f"))] == [background]
+        assert await drained(await new_worker(b"f")) == [background]
 
     async def test_nobody_is_connected_after_a_restart(self, new_client, new_worker, connect, bounce):
         await (await new_client()).submit_background(b"f")
-        await (await new_worker(b"f")).grab()
+        await (await new_worker(b"f")).take()
         bounce()
         operator = await connect()
         assert await operator.table("status") == [b"f\t1\t0\t0"]
@@ -158,7 +154,7 @@ class TestRepeatedRestarts:
             client = await new_client()
             handles.append(await client.submit_background(b"f", b"%d" % round_number))
             server.restart()
-        assert [handle for handle, _ in await drained(await new_worker(b"f"))] == handles
+        assert await drained(await new_worker(b"f")) == handles
 
     async def test_a_server_that_was_started_and_stopped_with_nothing_to_do_keeps_its_jobs(
         self, server, new_client, new_worker
@@ -167,4 +163,4 @@ class TestRepeatedRestarts:
         for _ in range(3):
             server.terminate()
             server.start()
-        assert [job for job, _ in await drained(await new_worker(b"f"))] == [handle]
+        assert await drained(await new_worker(b"f")) == [handle]
