@@ -3,7 +3,7 @@
 from collections import Counter
 
 from cluster.jobs import Job, JobState, JobTable, Session
-from tests.cluster.jobs.views import name_of, reachable
+from tests.cluster.jobs.views import asleep, name_of, reachable
 
 
 def check(table: JobTable) -> None:
@@ -70,10 +70,9 @@ def _sessions_and_jobs_agree(table: JobTable) -> None:
         assert len(set(map(id, job.listeners))) == len(job.listeners)
     for function in table.functions.values():
         assert all(function.name in session.abilities for session in function.workers)
-        asleep = [session for session in function.workers if session.parked]
-        assert [name_of(session) for session in function.sleepers] == [
-            name_of(session) for session in sorted(asleep, key=lambda session: session.parked)
-        ]
+        parked = [session for session in function.workers if session.parked]
+        assert asleep(function) == sorted(parked, key=lambda session: session.parked)
+        assert set(function.sleepers) <= set(function.workers)
 
 
 def _keys_stand_for_living_jobs(table: JobTable) -> None:

@@ -47,14 +47,18 @@ from tests.cluster.jobs.naive import NaiveTable
 from tests.cluster.jobs.views import describe, observe
 
 NODES = ("a", "b", "c")
+WORKLOADS = (b"", b"x", b"y", b"x" * 4095, b"x" * 4096, b"y" * 5000)
+OFTEN = ("submit", "submit many", "grab", "park", "take", "finish", "unreserve")
+SELDOM = (
+    *("submit for later", "prefetch", "all park", "progress", "can", "cannot", "close", "open", "cancel", "limit"),
+    "create or drop",
+)
 nodes = st.sampled_from(NODES)
 sessions = st.integers(1, 3)
-functions = st.sampled_from([b"f", b"g", b"h"])
-uniques = st.sampled_from([b"", b"", b"u", b"v", b"-"])
-workloads = st.sampled_from([b"", b"x", b"y", b"x" * 4095, b"x" * 4096, b"y" * 5000])
-priorities = st.integers(0, 2)
-time_limits = st.sampled_from([0, 0, 1000, 1500])
 picks = st.integers(0, 11)
+deeds = st.tuples(
+    st.sampled_from(OFTEN * 3 + SELDOM), nodes, sessions, st.sampled_from([b"f", b"g"]), picks, st.integers(0, 3)
+)
 
 
 class Disk:
@@ -153,8 +157,9 @@ class TableMachine(RuleBasedStateMachine):
         self.say("a", *(Submit(0, b"old", b"", b"", 1, background=True) for _ in range(before)))
         self.say("a", *(Cancel(0, prefix + b"%d" % number) for number in range(1, before + 1)), DropFunction(0, b"old"))
         for name in NODES:
-            opened = [SessionOpen(number, f"{name}:{number}") for number in (2, 1)]
-            self.say(name, *opened, Can(2, b"f", 0), Can(2, b"g", 1500), Can(1, b"g", 0))
+            opened = [SessionOpen(number, f"{name}:{number}") for number in (3, 1, 2)]
+            able = [Can(number, function, 0) for number in (1, 2, 3) for function in (b"f", b"g")]
+            self.say(name, *opened, *able, Can(2, b"g", 1500))
 
     @rule(milliseconds=st.sampled_from([0, 1, 400, 1000, 1600, -700]))
     def time_passes(self, milliseconds: int) -> None:
@@ -162,86 +167,59 @@ class TableMachine(RuleBasedStateMachine):
         self.time += milliseconds
         self.apply(propose(self.time, []))
 
-    @rule(name=nodes, session=sessions, gather=st.booleans())
-    def open(self, name, session, gather):
-        self.say(name, SessionOpen(session, f"{name}:{session}"), gather=gather)
+    def do(self, kind: str, name: str, session: int, function: bytes, pick: int) -> list[Command]:
+        """Make what a session does, as far as it can be known beforehand."""
+        match kind:
+            case "submit":
+                unique = (b"", b"", b"u", b"-")[pick % 4]
+                return [Submit(session, function, unique, WORKLOADS[pick % 6], pick % 3, background=pick % 5 > 2)]
+            case "submit many":
+                return [Submit(session, function, b"", b"%d" % n, n % 3, background=n % 4 > 0) for n in range(pick)]
+            case "submit for later":
+                due = self.time + (0, 1, 500, 2000)[pick % 4]
+                return [Submit(0, function, b"v" * (pick % 2), b"later", 1, background=True, due=due, reducer=b"r")]
+            case "grab":
+                return [Grab(session, max(0, pick - 8))]
+            case "prefetch":
+                return [Prefetch(session, pick % 4)]
+            case "park":
+                return [Park(session)]
+            case "all park":
+                return [Park(other) for other in (1, 2, 3)]
+            case "take":
+                return [Take(session, self.held_by(name, session, pick))]
+            case "unreserve":
+                return [Unreserve(session, self.held_by(name, session, pick))]
+            case "finish":
+                return [Finish(session, self.held_by(name, session, pick))]
+            case "progress":
+                return [Progress(session, self.held_by(name, session, pick), pick, 12)]
+            case "can":
+                return [Can(session, function, (0, 1000, 1500)[pick % 3])]
+            case "cannot":
+                return [CantAny(session) if pick % 4 == 0 else Cant(session, function)]
+            case "close":
+                return [SessionClose(session)]
+            case "open":
+                return [SessionOpen(session, f"{name}:{pick}"), Identify(session, b"%d" % pick), Can(session, b"f", 0)]
+            case "cancel":
+                handles = [job.handle for job in self.model.jobs] if pick > 1 else []
+                return [Cancel(session, handles[pick % len(handles)] if handles else b"H:b:\xb2")]
+            case "limit":
+                return [SetLimit(session, function, *((0, 0, 0), (2, 0, 3), (9, 8, 7))[pick % 3])]
+            case "create or drop":
+                return [CreateFunction(session, function) if pick % 2 else DropFunction(session, function)]
+        raise AssertionError(kind)
 
-    @rule(name=nodes, session=sessions)
-    def close(self, name, session):
-        self.say(name, SessionClose(session))
+    @rule(deeds=st.lists(deeds, min_size=1, max_size=15))
+    def work_goes_on(self, deeds):
+        """Each deed as an entry of its own; one in four is gathered and said with the next."""
+        for kind, name, session, function, pick, gather in deeds:
+            self.say(name, *self.do(kind, name, session, function, pick), gather=gather == 0)
 
-    @rule(name=nodes, session=sessions, client_id=st.sampled_from([b"", b"me"]))
-    def identify(self, name, session, client_id):
-        self.say(name, Identify(session, client_id), gather=True)
-
-    @rule(name=nodes, session=sessions, function=functions, limit=time_limits, gather=st.booleans())
-    def can(self, name, session, function, limit, gather):
-        self.say(name, Can(session, function, limit), gather=gather)
-
-    @rule(name=nodes, session=sessions, function=functions, every=st.booleans())
-    def cannot(self, name, session, function, every):
-        self.say(name, CantAny(session) if every else Cant(session, function))
-
-    @rule(name=nodes, session=sessions, function=functions, unique=uniques, workload=workloads, priority=priorities,
-          background=st.booleans(), gather=st.booleans())  # fmt: skip
-    def submit(self, name, session, function, unique, workload, priority, background, gather):
-        self.say(name, Submit(session, function, unique, workload, priority, background), gather=gather)
-
-    @rule(name=nodes, function=functions, count=st.integers(2, 9), background=st.booleans())
-    def submit_many(self, name, function, count, background):
-        self.say(name, *(Submit(2, function, b"", b"%d" % n, n % 3, background) for n in range(count)))
-
-    @rule(name=nodes, session=sessions, function=functions, unique=uniques, delay=st.sampled_from([0, 1, 500, 2000]))
-    def submit_for_later(self, name, session, function, unique, delay):
-        due = self.time + delay
-        self.say(name, Submit(session, function, unique, b"later", 1, background=True, due=due, reducer=b"reducer"))
-
-    @rule(name=nodes, session=sessions, ahead=st.integers(0, 3), gather=st.booleans())
-    def grab(self, name, session, ahead, gather):
-        self.say(name, Grab(session, ahead), gather=gather)
-
-    @rule(name=nodes, session=sessions, ahead=st.integers(0, 3))
-    def prefetch(self, name, session, ahead):
-        self.say(name, Prefetch(session, ahead))
-
-    @rule(name=nodes, session=sessions, gather=st.booleans())
-    def park(self, name, session, gather):
-        self.say(name, Park(session), gather=gather)
-
-    @rule()
-    def park_all(self):
-        for name in NODES:
-            self.say(name, *(Park(session) for session in (1, 2, 3)))
-
-    @rule(name=nodes, session=sessions, pick=picks)
-    def take(self, name, session, pick):
-        self.say(name, Take(session, self.held_by(name, session, pick)))
-
-    @rule(name=nodes, session=sessions, pick=picks)
-    def unreserve(self, name, session, pick):
-        self.say(name, Unreserve(session, self.held_by(name, session, pick)))
-
-    @rule(name=nodes, session=sessions, pick=picks)
-    def finish(self, name, session, pick):
-        self.say(name, Finish(session, self.held_by(name, session, pick)))
-
-    @rule(name=nodes, session=sessions, pick=picks, part=st.integers(0, 3))
-    def progress(self, name, session, pick, part):
-        self.say(name, Progress(session, self.held_by(name, session, pick), part, 3))
-
-    @rule(name=nodes, session=sessions, pick=picks, known=st.booleans())
-    def cancel(self, name, session, pick, known):
-        handles = [job.handle for job in self.model.jobs] if known else [b"H:a:0", b"", b"nothing", b"H:b:\xb2"]
-        if handles:
-            self.say(name, Cancel(session, handles[pick % len(handles)]))
-
-    @rule(name=nodes, function=functions, limits=st.tuples(*[st.sampled_from([0, 0, 1, 3])] * 3))
-    def limit(self, name, function, limits):
-        self.say(name, SetLimit(1, function, *limits))
-
-    @rule(name=nodes, function=functions, drop=st.booleans())
-    def create_or_drop(self, name, function, drop):
-        self.say(name, DropFunction(1, function) if drop else CreateFunction(1, function))
+    @rule(deeds=st.lists(deeds, min_size=10, max_size=30))
+    def much_work_goes_on(self, deeds):
+        self.work_goes_on(deeds)
 
     @rule(name=nodes, retries=st.integers(-1, 2))
     def restart_node(self, name, retries):
@@ -345,4 +323,4 @@ class TableMachine(RuleBasedStateMachine):
 
 
 TestAgainstModel = TableMachine.TestCase
-TestAgainstModel.settings = settings(stateful_step_count=50)
+TestAgainstModel.settings = settings(stateful_step_count=20)

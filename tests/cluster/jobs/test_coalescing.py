@@ -68,6 +68,11 @@ class TestADash:
         rig.background(unique=b"", workload=b"same")
         assert [job.workload for job in rig.table.jobs.values()] == [b"same", b"other", b"same"]
 
+    def test_tells_many_workloads_apart(self, rig):
+        for number in range(1000):
+            rig.background(unique=b"-", workload=b"%d" % number)
+        assert len(rig.table.jobs) == 1000
+
     def test_stays_the_unique_key_that_its_worker_is_shown(self, rig):
         number = rig.background(unique=b"-", workload=b"w")
         assert rig.table.jobs[number].unique == b"-"

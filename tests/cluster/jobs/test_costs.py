@@ -13,6 +13,7 @@ import pytest
 from cluster.jobs import (
     Can,
     Cancel,
+    CantAny,
     Finish,
     Grab,
     NodeDown,
@@ -217,6 +218,13 @@ class TestTwentyThousandFunctionsAndAThousandWorkers:
 
         assert submit(self.busy(20_000, 1, 20_000)) <= 10 * submit(self.busy(20, 1, 20))
 
+    def test_do_not_slow_the_grab_of_a_worker_for_everything(self):
+        def grab(rig):
+            rig.say(CantAny(2), *background(2, b"f1"))
+            return cost(lambda: rig.say(Grab(1, 0))).steps
+
+        assert grab(self.busy(20_000, 1, 20_000)) <= 1.2 * grab(self.busy(20, 1, 20))
+
     def test_do_not_slow_a_submit_with_a_key_that_all_functions_use(self):
         def submit(functions):
             rig = Rig()
@@ -251,6 +259,18 @@ class TestManyClientsOfOneJob:
             return cost(lambda: rig.say(NodeDown("b", 1))).steps / clients
 
         assert leave(3000) <= 1.2 * leave(300)
+
+
+class TestEndedJobs:
+    def test_do_not_pile_up_behind_one_that_waits(self):
+        rig = Rig(audience=None)
+        rig.background()
+        size = len(reachable(rig.table))
+        for start in range(2, 10_000, 100):
+            rig.say(*background(100))
+            rig.say(*(Cancel(0, b"H:a:%d" % number) for number in range(start, start + 100)))
+        assert rig.queue() == [1]
+        assert len(reachable(rig.table)) <= size + 500
 
 
 class TestDeadlines:

@@ -123,8 +123,11 @@ class TestPrefetching:
     def test_of_a_sleeper_does_nothing(self, rig):
         rig.worker(1, b"g")
         assert rig.say(Park(1)) == []
+        for _ in range(50):
+            rig.background(b"f")
+        rig.say(Can(1, b"f", 0))
         assert rig.say(Prefetch(1, 3)) == []
-        assert rig.table.nodes["a"].sessions[1].parked
+        assert rig.reserved(1) == []
 
     def test_of_a_session_that_is_not_open_does_nothing(self, rig, jobs):
         assert rig.say(Prefetch(77, 3)) == []

@@ -16,6 +16,7 @@ from cluster.jobs import (
     Progress,
     Submit,
     UnreadableMirrorError,
+    Unreserve,
     digest,
     restore,
 )
@@ -98,6 +99,15 @@ class TestABigWorkload:
         assert mirror.dropped_payloads == [number]
         assert len(mirror.segments) == 1
 
+    def test_is_dropped_once(self, rig, writer):
+        rig.say(*(Submit(0, b"f", b"", BIG, 1, background=True) for _ in range(3)))
+        writer.take(rig.table)
+        dropped = []
+        for number in (2, 1, 3):
+            rig.say(Cancel(0, b"H:a:%d" % number))
+            dropped.append(writer.take(rig.table).dropped_payloads)
+        assert dropped == [[2], [1], [3]]
+
     def test_is_dropped_when_the_writer_was_made_by_restoring(self, rig, writer):
         number = rig.background(workload=BIG)
         mirror = writer.take(rig.table)
@@ -120,6 +130,45 @@ class TestRestoring:
         rig.say(Submit(0, b"f", b"", b"", 1, background=True), Cancel(0, b"H:a:1"))
         rig.table, _ = restore(writer.take(rig.table).meta, [], [], "a")
         assert rig.background() == 2
+
+    def test_keeps_the_order_of_queues(self, rig, writer):
+        rig.worker(1, b"f")
+        jobs = [rig.background() for _ in range(5)]
+        rig.grab(1)
+        rig.grab(1)
+        rig.say(Unreserve(1, jobs[0]), Unreserve(1, jobs[1]))
+        mirror = writer.take(rig.table)
+        rig.table, _ = restore(mirror.meta, mirror.segments, mirror.payloads, "a")
+        assert rig.grab_all(1) == [jobs[1], jobs[0], *jobs[2:]]
+
+    def test_keeps_the_order_of_sleepers(self, rig, writer):
+        for worker in (1, 2, 3):
+            rig.worker(worker, b"f")
+        rig.park(2, 3, 1)
+        rig.table, _ = restore(writer.take(rig.table).meta, [], [], "a")
+        jobs = [rig.background() for _ in range(3)]
+        assert [rig.reserved(worker) for worker in (1, 3, 2)] == [[number] for number in jobs]
+
+    def test_keeps_the_turns_of_functions(self, rig, writer):
+        rig.worker(1, b"f", b"g")
+        rig.background(b"f")
+        rig.grab(1)
+        f, g = rig.background(b"f"), rig.background(b"g")
+        mirror = writer.take(rig.table)
+        rig.table, _ = restore(mirror.meta, mirror.segments, mirror.payloads, "a")
+        assert rig.grab_all(1) == [g, f]
+
+    def test_keeps_deadlines(self, rig, writer):
+        rig.worker(1, b"f", limit=1000)
+        number = rig.background()
+        rig.grab(1)
+        rig.say(Submit(0, b"g", b"", b"", 1, background=True, due=rig.time + 500))
+        mirror = writer.take(rig.table)
+        rig.table, _ = restore(mirror.meta, mirror.segments, mirror.payloads, "a")
+        rig.wait(999)
+        assert (rig.state(number), rig.state(number + 1)) == ("RUNNING", "QUEUED")
+        rig.wait(1)
+        assert rig.state(number) == "QUEUED"
 
     def test_takes_the_segments_in_any_order(self, rig, writer):
         submit(rig, 3 * SEGMENT)

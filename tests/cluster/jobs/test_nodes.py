@@ -151,6 +151,12 @@ class TestRepeats:
         assert rig.say(BG, BG, again=2) == []
         assert len(rig.table.jobs) == 2
 
+    def test_of_the_beginning_do_not_open_the_way_for_the_rest(self, rig):
+        rig.say(BG, BG, BG)
+        rig.say(BG, again=3)
+        assert rig.say(BG, again=2) == []
+        assert len(rig.table.jobs) == 3
+
     def test_that_overlap_are_applied_from_where_they_are_new(self, rig):
         rig.say(BG, BG)
         told = rig.say(BG, BG, BG, Park(1), again=2)

@@ -17,6 +17,7 @@ from cluster.jobs import (
     restore,
 )
 from tests.cluster.jobs.rig import Rig
+from tests.cluster.jobs.views import asleep
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ class TestWaking:
         mirror = MirrorWriter().take(rig.table)
         restored, _ = restore(mirror.meta, [], [], "a")
         assert woken(rig.say(Submit(0, b"f", b"", b"", 1, background=True))) == [2]
-        assert [session.number for session in restored.functions[b"f"].sleepers] == [1, 2]
+        assert [session.number for session in asleep(restored.functions[b"f"])] == [1, 2]
 
     def test_for_a_job_that_comes_back_finds_a_sleeper(self, rig):
         for worker in (1, 2):
@@ -169,6 +170,10 @@ class TestAReservedJob:
     def test_runs_when_it_is_taken(self, rig, number):
         assert rig.say(Take(1, number)) == []
         assert rig.running(1) == [number]
+        assert rig.table.functions[b"f"].running == 1
+
+    def test_runs_once_though_it_is_taken_twice(self, rig, number):
+        rig.say(Take(1, number), Take(1, number))
         assert rig.table.functions[b"f"].running == 1
 
     def test_can_be_taken_by_its_holder_only(self, rig, number):

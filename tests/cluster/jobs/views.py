@@ -12,6 +12,7 @@ from cluster.jobs import (
     Effect,
     Ended,
     Failed,
+    Function,
     Job,
     JobState,
     JobTable,
@@ -62,6 +63,11 @@ def describe(effect: Effect) -> tuple:
     raise AssertionError(effect)
 
 
+def asleep(function: Function) -> list[Session]:
+    """Give the sleeping workers of a function, the last one parked at the end."""
+    return [session for session, parking in function.sleepers.items() if session.parked == parking]
+
+
 def queue(table: JobTable, function: bytes, priority: int) -> list[int]:
     """Give the numbers of the waiting jobs in the order in which they will be taken."""
     waiting = [
@@ -101,7 +107,7 @@ def observe(table: JobTable) -> dict:
                 "pending": list(function.pending),
                 "waiting": list(function.waiting),
                 "workers": {name_of(session) for session in function.workers},
-                "sleepers": [name_of(session) for session in function.sleepers],
+                "sleepers": [name_of(session) for session in asleep(function)],
             }
             for name, function in table.functions.items()
         },
