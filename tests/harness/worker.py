@@ -5,7 +5,6 @@ from typing import NamedTuple
 from protocol import Packet, PacketType
 from tests.harness.connection import PATIENCE, Connection, UnexpectedAnswerError
 
-
 SETTLING_FUNCTION = b"settling"
 """What `Worker.settle` submits to; no worker registers it."""
 
@@ -25,7 +24,7 @@ class Worker(Connection):
     """A connection that runs jobs."""
 
     async def can_do(self, *functions: bytes, timeout_ms: int | None = None) -> None:
-        """Register functions, with a time limit in milliseconds if one is given, and see that the server has read it."""
+        """Register functions, with a time limit in milliseconds if one is given; return when the server has read it."""
         for function in functions:
             if timeout_ms is None:
                 self.send(PacketType.CAN_DO, function)
@@ -108,8 +107,8 @@ class Worker(Connection):
     async def settle(self) -> None:
         """Wait until the server has on disk all that was reported so far.
 
-        Changes reach the disk in the order they were made, and a background job is acknowledged when it is there: so one
-        more job, on this connection, says it of everything before. Nobody runs that job.
+        Changes reach the disk in the order they were made, and a background job is acknowledged when it is there: so
+        one more job, on this connection, says it of everything before. Nobody runs that job.
         """
         self.send(PacketType.SUBMIT_JOB_LOW_BG, SETTLING_FUNCTION, SETTLING_FUNCTION, b"")
         await self.expect(PacketType.JOB_CREATED)

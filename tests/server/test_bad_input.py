@@ -230,6 +230,11 @@ class TestTextCommands:
         assert await connection.line(line) == answer
         await connection.expect_nothing()
 
+    async def test_an_unknown_word_of_20_000_bytes_is_told_back(self, connect):
+        """gearmand closes the connection."""
+        connection = await connect()
+        assert await connection.line(b"w" * 20_000) == b"ERR UNKNOWN_COMMAND Unknown+server+command" + b"w" * 20_000
+
     @pytest.mark.parametrize("command", [b"create function ", b"maxqueue "])
     async def test_a_name_longer_than_512_bytes_is_refused(self, connect, command):
         connection = await connect()

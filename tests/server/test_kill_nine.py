@@ -1,4 +1,4 @@
-"""Killed at random moments under load, ten times over: what was acknowledged is run, what was finished stays finished."""
+"""Killed at random moments under load, ten times: what was acknowledged is run, what was finished stays finished."""
 
 import asyncio
 import itertools
@@ -26,12 +26,23 @@ class History:
         self.resurrected: set[bytes] = set()
         self.handles: dict[bytes, bytes] = {}
         self.handles_given_twice: set[bytes] = set()
+        self._goal = 0
+        self._goal_reached = asyncio.Event()
 
     def acknowledge(self, name: bytes, handle: bytes) -> None:
         """A client was told that its job has been taken."""
         self.acknowledged.add(name)
+        if len(self.acknowledged) >= self._goal:
+            self._goal_reached.set()
         if self.handles.setdefault(handle, name) != name:
             self.handles_given_twice.add(handle)
+
+    async def acknowledges(self, more: int) -> None:
+        """Wait until so many more jobs have been acknowledged."""
+        self._goal = len(self.acknowledged) + more
+        self._goal_reached.clear()
+        async with asyncio.timeout(30):
+            await self._goal_reached.wait()
 
     def run(self, name: bytes) -> None:
         """A worker was given a job."""
@@ -77,10 +88,7 @@ async def work_until_cut(server: ServerProcess, history: History) -> None:
 
 async def kill_after(server: ServerProcess, history: History, acknowledgements: int) -> None:
     """Kill the server in the moment when so many more jobs have been acknowledged."""
-    goal = len(history.acknowledged) + acknowledgements
-    async with asyncio.timeout(30):
-        while len(history.acknowledged) < goal:
-            await asyncio.sleep(0)
+    await history.acknowledges(acknowledgements)
     server.kill()
 
 

@@ -1,4 +1,4 @@
-"""What operators see of a server over weeks: processor time when idle, memory after a peak, speed among many functions."""
+"""What operators see of a server over weeks: its cost when idle, memory after a peak, speed among many functions."""
 
 import time
 

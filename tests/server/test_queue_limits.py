@@ -7,7 +7,7 @@ from tests.harness import PacketType
 
 @pytest.fixture
 async def operator(connect, function):
-    """Give an operator's connection, after the function has been made known: gearmand forgets limits of unknown ones."""
+    """Give an operator's connection, once the function is known: gearmand forgets limits of unknown ones."""
     connection = await connect()
     for name in (function, function + b"-a", function + b"-b", function + b"-c"):
         assert await connection.line(b"create function " + name + b"\r") == b"OK"

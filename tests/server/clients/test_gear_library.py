@@ -24,13 +24,13 @@ class WatchedJob(gear.TextJob):
 class WatchedClient(gear.Client):
     """A client that says when a job has ended."""
 
-    def handleWorkComplete(self, packet):
+    def handleWorkComplete(self, packet):  # noqa: N802 - the library's name
         self._end(super().handleWorkComplete(packet))
 
-    def handleWorkFail(self, packet):
+    def handleWorkFail(self, packet):  # noqa: N802 - the library's name
         self._end(super().handleWorkFail(packet))
 
-    def handleWorkException(self, packet):
+    def handleWorkException(self, packet):  # noqa: N802 - the library's name
         self._end(super().handleWorkException(packet))
 
     def _end(self, job):
@@ -151,7 +151,8 @@ class TestGear:
         jobs = [WatchedJob(name, str(number)) for number in range(60)]
         for job in jobs:
             gear_client.submitJob(job)
-        assert all([job.ended.wait(PATIENCE) for job in jobs])
+        for job in jobs:
+            assert job.ended.wait(PATIENCE)
         assert [job.data for job in jobs] == [[str(number)] for number in range(60)]
 
     def test_the_connection_answers_administrative_requests(self, gear_client, name):

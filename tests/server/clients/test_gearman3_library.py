@@ -53,7 +53,7 @@ class StoppableWorker(gearman.GearmanWorker):
         self.stopping = threading.Event()
         self.registered = threading.Event()
 
-    def after_poll(self, any_activity: bool) -> bool:
+    def after_poll(self, any_activity) -> bool:
         self.registered.set()
         return not self.stopping.is_set()
 
@@ -140,7 +140,7 @@ class TestClientAndWorker:
         assert submit(gearman_client, task, b"x").state == gearman.JOB_FAILED
 
     def test_a_worker_that_sends_an_exception_and_a_failure_goes_on_working(self, gearman_client, start_worker, task):
-        b"""The library sends both; gearmand answers the second with an ERROR, and the client raises KeyError.b"""
+        """The library sends both; gearmand answers the second with an ERROR, and the client raises KeyError."""
 
         class ExceptionWorker(StoppableWorker):
             def on_job_exception(self, current_job, exc_info):
