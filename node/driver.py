@@ -42,8 +42,8 @@ LAZY_DELAY: Final = 0.002
 MAX_BATCH_COMMANDS: Final = 4096
 MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
-MAX_WRITES: Final = 2
-"""Writes that may be on their way to the disk at once."""
+MAX_WRITES: Final = 1
+"""Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
 MIRROR_SEGMENTS: Final = 48
 """Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
 MIRROR_LOG_BYTES: Final = 32 << 20
@@ -60,7 +60,7 @@ class EffectSink(Protocol):
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry, in order, before returning."""
 
-    def end_turn(self) -> None:
+    def flush(self) -> None:
         """Send what the effects delivered so far have to say."""
 
 
@@ -104,6 +104,8 @@ class Driver:
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._proposals: dict[int, Proposal] = {}
         self._writes = 0
+        self.in_turn = False
+        """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
         self._wrote = 0.0
         """When the last write began."""
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
@@ -188,11 +190,13 @@ class Driver:
     def _hurry(self) -> None:
         """Begin a write at the end of this turn, or as soon as the one under way is done."""
         self._urgent = True
-        if self._writes < MAX_WRITES:
-            self._turn_end = self._loop.call_soon(self._end_turn)
+        if self._writes < MAX_WRITES and not self.in_turn:
+            self._turn_end = self._loop.call_soon(self.end_turn)
 
-    def _end_turn(self) -> None:
-        if self._writes < MAX_WRITES:
+    def end_turn(self) -> None:
+        """Begin the write that was asked for in this turn, if none is under way."""
+        self.in_turn = False
+        if self._urgent and self._writes < MAX_WRITES:
             with self._guard():
                 self._propose_gathered()
                 self._pump()
@@ -241,12 +245,14 @@ class Driver:
 
     def _persisted(self, sequence: int) -> None:
         self._writes -= 1
+        self.in_turn = True
         self._consensus.persisted(sequence)
-        # The next write is under way before this one's effects are worked out: disk and processor work at once.
         with self._guard():
+            # The next write is under way before this one's effects are worked out: disk and processor work at once.
             if self._urgent and self._writes < MAX_WRITES:
                 self._propose_gathered()
             self._pump()
+        self.end_turn()
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         table = self.table
@@ -270,7 +276,7 @@ class Driver:
         while waiting and waiting[0][0] <= self.applied_number:
             waiting.popleft()[1]()
         if self._sink is not None:
-            self._sink.end_turn()
+            self._sink.flush()
         if self._hungry and not self._urgent and any(self.table.waiting.ready):
             self._hurry()
         self._arm_deadline()

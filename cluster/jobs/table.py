@@ -123,10 +123,15 @@ class JobTable:
         return effects
 
     def _admit(self, batch: c.Batch) -> Node | None:
-        """Tell whose batch this is; None when nothing of it may be applied."""
+        """Tell whose batch this is; None when nothing of it may be applied.
+
+        A node that was declared down comes back with a new incarnation, or not at all: nobody would end the sessions
+        that it opened in the old one.
+        """
         node = self.nodes.get(batch.node)
         if node is not None and batch.incarnation <= node.incarnation:
-            return node if batch.incarnation == node.incarnation and batch.first <= node.last + 1 else None
+            current = batch.incarnation == node.incarnation and node.up
+            return node if current and batch.first <= node.last + 1 else None
         if batch.incarnation < 1 or batch.first != 1 or not batch.commands or type(batch.commands[0]) is not c.NodeUp:
             return None
         if node is None:
@@ -317,7 +322,7 @@ class JobTable:
             if node.audible:
                 node.effects.append(NoJob(command.session))
             return
-        self._run(session, job)
+        self._hold(session, job)
         if node.audible:
             node.effects.append(Assigned(session.number, job))
         self._reserve_ahead(session, command.ahead)
@@ -350,8 +355,6 @@ class JobTable:
     def _run(self, session: Session, job: Job) -> None:
         function: Function = job.function
         job.state = _RUNNING
-        job.holder = session
-        session.holding.add(job.number)
         function.running += 1
         function.pending[job.priority] -= 1
         self.dirty.add(job.number // SEGMENT)
@@ -360,11 +363,14 @@ class JobTable:
             job.deadline = min(self.now + ability.time_limit, FOREVER)
             self.deadlines.set(job.deadline, job.number)
 
-    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
+    def _hold(self, session: Session, job: Job) -> None:
         job.state = _RESERVED
         job.holder = session
         session.holding.add(job.number)
         self.dirty.add(job.number // SEGMENT)
+
+    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
+        self._hold(session, job)
         if session.node.audible:
             session.node.effects.append(Reserved(session.number, job, wake))
 

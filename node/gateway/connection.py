@@ -137,7 +137,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
-        messages = self._decoder.feed(data)
+        gateway = self._gateway
+        gateway.driver.in_turn = True
+        try:
+            self._take_in(self._decoder.feed(data))
+        finally:
+            gateway.flush()
+            gateway.driver.end_turn()
+
+    def _take_in(self, messages: list[Message]) -> None:
         if self._decoder.pending:
             self.heard = self._gateway.time()
         if self._inbox or self._held_back:

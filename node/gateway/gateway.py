@@ -104,7 +104,8 @@ class Gateway:
         """Connections with something to send at the end of the turn."""
         self._resumable: list[Connection] = []
         """Connections that can go on with what they were held back with."""
-        self._turn_end: asyncio.Handle | None = None
+        self._next_turn: asyncio.Handle | None = None
+        self._flush: asyncio.Handle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
         self._watched: dict[Connection, None] = {}
@@ -209,24 +210,28 @@ class Gateway:
     def send_later(self, connection: Connection) -> None:
         """Write what this connection has to send at the end of the turn."""
         self._unsent.append(connection)
-        if self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self.end_turn)
+        if self._flush is None and not self.driver.in_turn:
+            self._flush = self._loop.call_soon(self.flush)
 
     def resume_later(self, connection: Connection) -> None:
-        """Let the connection go on with what it was held back with, at the end of the turn."""
+        """Let the connection go on with what it was held back with, in the next turn."""
         self._resumable.append(connection)
-        if self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self.end_turn)
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._resume)
 
-    def end_turn(self) -> None:
-        """Let held-back connections go on, and write everything there is to write: one write for each connection."""
-        if self._turn_end is not None:
-            self._turn_end.cancel()
-            self._turn_end = None
+    def _resume(self) -> None:
+        self._next_turn = None
         resumable, self._resumable = self._resumable, []
         for connection in resumable:
             if not connection.closed:
                 connection.resume()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write everything there is to write: one write for each connection."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
         unsent, self._unsent = self._unsent, []
         for connection in unsent:
             connection.flush()
@@ -348,6 +353,7 @@ class Gateway:
 
     def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         """Send a job to its worker."""
+        self.driver.propose_lazily(Take(connection.number, job.number))
         handle = job.handle
         worker.running[handle] = job
         worker.muted.discard(handle)
@@ -358,7 +364,6 @@ class Gateway:
         """Hand over the job that was reserved first."""
         driver, reserved = self.driver, worker.reserved
         job, _ = reserved.popleft()
-        driver.propose_lazily(Take(connection.number, job.number))
         self.assign(connection, worker, job)
         ahead = worker.ahead()
         if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
