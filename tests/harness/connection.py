@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from protocol import Fault, Packet, PacketType, PeerDecoder, TextLine, encode_request
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds to wait for an answer that must come; only a failing test ever waits that long."""
 
 _echo_numbers = itertools.count(1)

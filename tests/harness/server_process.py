@@ -5,6 +5,7 @@ The process is a child that dies with the test process. What it logs goes to a f
 
 import atexit
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -87,7 +88,7 @@ class ServerProcess:
             *self.arguments,
         ]
 
-    def start(self, *, within: float = 20.0) -> Self:
+    def start(self, *, within: float = 60.0) -> Self:
         """Start the process and return when it answers on its port; raises ServerDiedError when it does not in time."""
         if self.running:
             raise RuntimeError("the server is running already")
@@ -108,7 +109,7 @@ class ServerProcess:
         self._wait_until_it_answers(within)
         return self
 
-    def restart(self, *, within: float = 20.0) -> Self:
+    def restart(self, *, within: float = 60.0) -> Self:
         """Start again on the same data and the same port, after killing the process if it is still there."""
         self.kill()
         return self.start(within=within)
@@ -144,6 +145,17 @@ class ServerProcess:
     def log(self) -> str:
         """Return everything that the server has written, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def events(self, name: str, *, count: int = 1, within: float = 20.0) -> list[dict[str, object]]:
+        """Wait until so many events of this name are in the log, and return them; raises ServerDiedError."""
+        deadline = time.monotonic() + within
+        while True:
+            events = [event for event in map(json.loads, self.log().splitlines()) if event["event"] == name]
+            if len(events) >= count:
+                return events
+            if time.monotonic() > deadline:
+                raise ServerDiedError(f"{len(events)} of {count} events {name} after {within} s\n{self.log_tail()}")
+            time.sleep(0.01)
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the log, for the message of a failure."""

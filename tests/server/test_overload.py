@@ -90,6 +90,33 @@ class TestPeersThatDoNotRead:
             await serves(new_client, new_worker, b"others")
 
 
+class TestHalfPackets:
+    @pytest.fixture
+    def server(self, start_server) -> ServerProcess:
+        return start_server("--stall-timeout", "1")
+
+    @pytest.mark.parametrize("length", [1, 9, 50])
+    async def test_half_a_packet_and_then_silence_closes_that_connection_and_no_idle_one(self, connect, length):
+        idle, stalled = await connect(), await connect()
+        await idle.expect_nothing()
+        stalled.send_bytes(request_bytes(PacketType.ECHO_REQ, b"x" * 100)[:length])
+        await stalled.until_closed()
+        await idle.expect_nothing()
+
+    async def test_a_packet_that_comes_slowly_is_waited_for(self, connect):
+        slow, stalled = await connect(), await connect()
+        first, *others = (bytes([byte]) for byte in request_bytes(PacketType.ECHO_REQ, b"slowly"))
+        slow.send_bytes(first)
+        # The other connection, which falls silent at once, tells when the time of one silence is over.
+        stalled.send_bytes(b"\0")
+        over = asyncio.create_task(stalled.until_closed())
+        for byte in others:
+            slow.send_bytes(byte)
+            await asyncio.wait([over], timeout=0.2)
+        await over
+        assert await slow.expect(PacketType.ECHO_RES) == (b"slowly",)
+
+
 class TestFloods:
     @pytest.fixture
     def start_flood(self, server):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import PATIENCE, REPOSITORY, Client, ServerDiedError, ServerProcess, Worker, eventually
+from tests.harness import PATIENCE, REPOSITORY, Client, PacketType, ServerDiedError, ServerProcess, Worker, eventually
 
 
 def gearmesh(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -28,10 +28,9 @@ def gearmesh(*arguments: str, environment: dict[str, str] | None = None) -> subp
 
 
 class TestStarting:
-    def test_a_free_port_is_taken_for_port_0_and_logged(self, start_server):
+    def test_the_address_is_logged(self, start_server):
         server = start_server()
-        addresses = [json.loads(line).get("address") for line in server.log().splitlines() if '"listening"' in line]
-        assert addresses == [server.address]
+        assert [event["address"] for event in server.events("listening")] == [server.address]
 
     def test_port_0_is_replaced_by_the_port_that_was_taken(self, tmp_path):
         process = subprocess.Popen(
@@ -64,13 +63,35 @@ class TestStarting:
 
     def test_several_addresses_may_be_listened_on(self, start_server):
         server = start_server("--listen", "127.0.0.3:0")
-        listening = [json.loads(line)["address"] for line in server.log().splitlines() if '"listening"' in line]
+        listening = [str(event["address"]) for event in server.events("listening", count=2)]
         assert len(listening) == 2
         for address in listening:
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port)), timeout=PATIENCE) as peer:
                 peer.sendall(b"version\n")
                 assert peer.recv(100).startswith(b"OK ")
+
+    async def test_a_command_line_made_for_gearmand_is_understood(self, tmp_path):
+        server = ServerProcess(tmp_path)
+        server.command = lambda: [
+            *(sys.executable, "-m", "node", "serve", "--data-dir", str(tmp_path / "data")),
+            *("-L", server.host, "-p", str(server.port), "-P", str(tmp_path / "pid"), "-l", str(tmp_path / "log")),
+            *("-v", "INFO", "-j", "3", "-R", "-b", "64", "-f", "10000", "--job-handle-prefix", "H:mine"),
+            *("--keepalive", "--keepalive-idle", "30", "--keepalive-interval", "10", "--keepalive-count", "3"),
+        ]
+        with server:
+            assert int((tmp_path / "pid").read_text()) == server.pid
+            async with await Client.open(server.port) as client:
+                assert (await client.submit_background(b"f")).startswith(b"H:mine")
+
+    async def test_exceptions_may_be_turned_on_for_every_connection(self, start_server):
+        server = start_server("--exceptions")
+        async with await Client.open(server.port) as client, await Worker.open(server.port) as worker:
+            await worker.can_do(b"f")
+            handle = await client.submit(b"f")
+            await worker.take()
+            worker.throw(handle, b"boom")
+            assert await client.expect(PacketType.WORK_EXCEPTION) == (handle, b"boom")
 
     def test_an_empty_environment_does_no_harm(self, tmp_path):
         server = ServerProcess(tmp_path)
@@ -258,7 +279,7 @@ class TestLogging:
 
     def test_every_line_of_a_json_log_is_an_event(self, start_server):
         server = start_server()
-        server.terminate()
+        assert server.terminate() == 0
         events = [json.loads(line) for line in server.log().splitlines()]
         assert all(event["event"] == event["event"].lower() and " " not in event["event"] for event in events)
         assert {"listening"} <= {event["event"] for event in events}
