@@ -198,11 +198,13 @@ class Gateway:
         """Answer from the table once everything that was asked here before is in it."""
 
         def give() -> None:
+            connection.reading_table = False
             if not connection.closed:
                 answer()
                 connection.answered()
 
         connection.waiting += 1
+        connection.reading_table = True
         self.driver.when_settled(give)
 
     # -- turns --------------------------------------------------------------------------------------------------------
