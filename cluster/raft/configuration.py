@@ -30,6 +30,16 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return bool(self.outgoing)
 
     @property
+    def sound(self) -> bool:
+        """Tell whether this can be a configuration: somebody votes, nobody both votes and learns, all is in order."""
+        parts = (self.voters, self.learners, self.outgoing)
+        return (
+            bool(self.voters)
+            and all(all(part) and list(part) == sorted(set(part)) for part in parts)
+            and set(self.voters).isdisjoint(self.learners)
+        )
+
+    @property
     def members(self) -> tuple[str, ...]:
         """Return everyone who is sent the log, sorted."""
         return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
@@ -52,8 +62,8 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True, gc=False):
 def bootstrap(*voters: str) -> SnapshotMeta:
     """Return the beginning that all first members of a new group start from.
 
-    It stands at index 1 in term 1, not at 0: a node that joins later is at 0, so it is always sent a snapshot first, and
-    with it the configuration, which is in no log. A node at 0 is blank and grants no vote.
+    It stands at index 1 in term 1, not at 0: a node that joins later is at 0, so it is always sent a snapshot first,
+    and with it the configuration, which is in no log. A node at 0 is blank and grants no vote.
     """
     return SnapshotMeta(1, 1, Configuration(tuple(sorted(set(voters)))))
 
@@ -70,6 +80,9 @@ def decode_configuration(data: bytes) -> Configuration:
             f"configuration entry of version {data[:1].hex() or 'none'}: this node is too old for it"
         )
     try:
-        return msgspec.msgpack.decode(memoryview(data)[1:], type=Configuration)
+        configuration = msgspec.msgpack.decode(memoryview(data)[1:], type=Configuration)
     except msgspec.MsgspecError as error:
         raise UnknownEntryError(f"configuration entry cannot be read: {error}") from error
+    if not configuration.sound:
+        raise UnknownEntryError(f"configuration entry makes no sense: {configuration}")
+    return configuration

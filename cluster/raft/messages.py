@@ -7,6 +7,8 @@ bytes (`wire`), or deciding what to answer (`core`).
 Delivery may lose, repeat, delay and reorder messages at will; nothing here relies on order.
 """
 
+import enum
+
 import msgspec
 
 from cluster.log import Entry
@@ -159,6 +161,17 @@ class SnapshotChunk(msgspec.Struct, frozen=True, array_like=True, tag=13, gc=Fal
     """This is the last piece."""
 
 
+class SnapshotState(enum.IntEnum):
+    """What the receiver of a snapshot says about it."""
+
+    RECEIVING = 1
+    """The next piece must begin at the offset given."""
+    INSTALLED = 2
+    """It is complete and durable: the receiver's log now begins after it."""
+    LOST = 3
+    """The receiver no longer has what came before (it restarted), or found it damaged: begin anew."""
+
+
 class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False):
     """Say how far a snapshot has come."""
 
@@ -167,9 +180,8 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False
     term: int
     stream: int
     offset: int
-    """Where the next piece must begin. Less than what was acknowledged before: the receiver lost what it had."""
-    installed: bool
-    """The snapshot is complete and durable: the receiver's log now begins after it."""
+    """The bytes before this offset are with the receiver."""
+    state: SnapshotState
 
 
 Message = (

@@ -1,8 +1,9 @@
 """What the core asks of its driver: the bundle that `Raft.ready` returns, and the parts of it.
 
 The driver, for each bundle: sends `messages` at once, hands `write` to the disk (without waiting), applies `committed`,
-answers `reads`, serves `snapshots`. Nothing in `messages` waits for `write`: a message that promises something durable is
-kept inside the core until `Raft.persisted` has acknowledged the write it depends on, and comes with a later bundle.
+answers `reads`, serves `snapshots`. Nothing in `messages` waits for `write`: a message that promises something
+durable is kept inside the core until `Raft.persisted` has acknowledged the write it depends on, and comes with a
+later bundle.
 """
 
 import enum
@@ -53,7 +54,8 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     """Put these aside."""
     snapshot: SnapshotMeta | None = None
     """Install the snapshot that was put aside: it replaces the state machine, and the *whole* log: every entry goes, on
-    both sides of `snapshot.index`, and the log's base becomes this. After `persisted`, entries are applied on top of it."""
+    both sides of `snapshot.index`, and the log's base becomes this. After `persisted`, entries are applied on top of
+    it."""
     entries: tuple[Entry, ...] = ()
     """Append these; entries already there at or after `entries[0].index` go first."""
     compact: SnapshotMeta | None = None
@@ -78,7 +80,8 @@ class OpenSnapshot(msgspec.Struct, frozen=True, gc=False):
 class ReadSnapshot(msgspec.Struct, frozen=True, gc=False):
     """Read the next bytes, up to `size`, and answer `Raft.snapshot_data(stream, data, done=...)` or `snapshot_failed`.
 
-    Reads are strictly sequential, one at a time for each stream. Data may be shorter than `size`, empty only with `done`.
+    Reads are strictly sequential, one at a time for each stream. Data may be shorter than `size`, empty only with
+    `done`.
     """
 
     stream: int

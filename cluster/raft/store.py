@@ -31,8 +31,9 @@ class LogStore(Protocol):
     def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
         """Return entries from `low`, before `high`: as many as fit in `max_bytes` of data, at least one.
 
-        Fewer are fine. None at all means "not at hand": the store is fetching them, and the core asks again with a later
-        tick or `ready`. Asked for entries that have left the window: for a follower far behind, and after a restart.
+        Fewer are fine. None at all means "not at hand": the store is fetching them, and the core asks again with a
+        later tick or `ready`. Asked for entries that have left the window: for a follower far behind, and after a
+        restart.
         """
 
 
