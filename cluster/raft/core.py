@@ -1,14 +1,15 @@
 """The consensus core: one node's part in Raft, as a state machine without I/O.
 
-This module holds the node together: the rules about terms that every message obeys (paper, section 5.1), the changes of
-role, and the bundle. What happens inside a role is in `following`, `election` and `leadership`.
+This module holds the node together: the rules about terms that every message obeys (paper, section 5.1), and the changes
+of role. What happens inside a role is in `following`, `election` and `leadership`; the bundle is made in `bundle`.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from cluster.raft.bundle import Bundler
 from cluster.raft.config import DurableState, RaftConfig
-from cluster.raft.configuration import Configuration, SnapshotMeta
+from cluster.raft.configuration import SnapshotMeta
 from cluster.raft.election import Campaign, answer_pre_vote, answer_vote
 from cluster.raft.errors import CampaignRefusedError, NoLeaderError, NotLeaderError, SnapshotRefusedError
 from cluster.raft.following import Following
@@ -31,11 +32,11 @@ from cluster.raft.messages import (
     VoteReply,
     VoteRequest,
 )
-from cluster.raft.progress import Progress
 from cluster.raft.quorum import Outcome
 from cluster.raft.reads import ForwardedReads
-from cluster.raft.ready import Position, ReadState, Ready, Role, SnapshotPiece, Standing, Write
+from cluster.raft.ready import Position, ReadState, Ready, Role
 from cluster.raft.server import Server
+from cluster.raft.view import View
 
 MAX_TERM: Final = 1 << 62
 """A term beyond this was never reached by elections: the message is nonsense."""
@@ -47,20 +48,20 @@ _FROM_ANYBODY: Final = frozenset({PreVoteRequest, VoteRequest}) | _FROM_LEADER
 """Messages heeded even from a node that is not in this node's configuration, which may not be the latest."""
 
 
-class Raft:
-    """One node of a group. See the package for how to drive it."""
+class Raft(View):
+    """One node of a group. See the package for how to drive it, and `View` for what can be seen of it."""
+
+    _handlers: Mapping[type, Callable[[Any], None]]
 
     def __init__(self, config: RaftConfig, durable: DurableState) -> None:
         """Start from what the disk holds, as a follower. Raise `RaftInvariantError` if it contradicts itself."""
         self._server = Server(config, durable)
+        self._leadership = None
         self._following = Following(self._server)
         self._campaign: Campaign | None = None
-        self._leadership: Leadership | None = None
         self._forwarded = ForwardedReads(config.randrange(1 << 31))
-        self._compacted: SnapshotMeta | None = None
-        self._told_standing: tuple[int, Role, str] | None = None
-        self._told_configuration: Configuration | None = None
-        self._handlers: Final[Mapping[type, Callable[[Any], None]]] = {
+        self._bundler = Bundler(self._server, self._following)
+        self._handlers = {
             Append: self._on_append,
             AppendAck: self._on_append_ack,
             AppendReject: self._on_append_reject,
@@ -177,27 +178,9 @@ class Raft:
 
     def ready(self) -> Ready | None:
         """Take what there is to do now, or None when there is nothing."""
-        server = self._server
         if self._leadership is not None:
             self._leadership.flush()
-        write = self._take_write()
-        messages = server.outbox.take()
-        committed = () if self._following.installing else server.log.take_committed(server.config.max_apply_bytes)
-        reads = tuple(server.reads)
-        server.reads.clear()
-        snapshots = tuple(server.snapshots)
-        server.snapshots.clear()
-        standing = (server.term, server.role, server.leader)
-        new_standing = None
-        if standing != self._told_standing:
-            self._told_standing = standing
-            new_standing = Standing(*standing)
-        configuration = None
-        if server.configuration is not self._told_configuration:
-            configuration = self._told_configuration = server.configuration
-        if messages or committed or write or reads or snapshots or new_standing or configuration:
-            return Ready(messages, write, committed, reads, snapshots, new_standing, configuration)
-        return None
+        return self._bundler.take()
 
     def persisted(self, sequence: int) -> None:
         """Acknowledge that the writes up to and including `sequence` are durable."""
@@ -248,7 +231,7 @@ class Raft:
             index = index if lowest is None else min(index, lowest)
         if index <= log.base_index:
             return log.base_index
-        self._compacted = self.snapshot_meta(index)
+        self._bundler.compacted = self.snapshot_meta(index)
         log.compact(index)
         server.history.compact(index)
         return index
@@ -270,77 +253,6 @@ class Raft:
         """Answer either: it cannot be done now; the core asks again after the follower's next sign of life."""
         if self._leadership is not None:
             self._leadership.shipping.failed(stream)
-
-    # What can be seen from outside.
-
-    @property
-    def id(self) -> str:
-        """This node."""
-        return self._server.id
-
-    @property
-    def role(self) -> Role:
-        """What this node is now."""
-        return self._server.role
-
-    @property
-    def leader(self) -> str:
-        """The leader of this term, "" when it is not known."""
-        return self._server.leader
-
-    @property
-    def term(self) -> int:
-        """The latest term seen."""
-        return self._server.term
-
-    @property
-    def vote(self) -> str:
-        """Who got this node's vote in this term, "" when nobody did."""
-        return self._server.vote
-
-    @property
-    def commit(self) -> int:
-        """The highest index known to be committed."""
-        return self._server.log.commit
-
-    @property
-    def applied_index(self) -> int:
-        """The highest index acknowledged as applied (or brought by a snapshot)."""
-        return self._server.log.applied
-
-    @property
-    def first_index(self) -> int:
-        """The index of the first entry that is not compacted away; last + 1 when there is none."""
-        return self._server.log.base_index + 1
-
-    @property
-    def last_index(self) -> int:
-        """The index of the last entry."""
-        return self._server.log.last_index
-
-    @property
-    def stable_index(self) -> int:
-        """Entries up to here are durable on this node."""
-        return self._server.log.stable
-
-    @property
-    def configuration(self) -> Configuration:
-        """The configuration in force, committed or not."""
-        return self._server.configuration
-
-    @property
-    def transferee(self) -> str:
-        """Whom this leader is handing over to, "" when to nobody."""
-        return "" if self._leadership is None else self._leadership.transferee
-
-    @property
-    def followers(self) -> Mapping[str, Progress]:
-        """On the leader: what it knows of each follower, to look at only. Else empty."""
-        return {} if self._leadership is None else self._leadership.replication.followers
-
-    def entry_term(self, index: int) -> int | None:
-        """Return the term of the entry at `index`; None outside of base..last."""
-        return self._server.log.term(index)
 
     # Terms and roles.
 
@@ -502,32 +414,3 @@ class Raft:
             forwarded.elapsed = 0
             for wire in forwarded.waiting():
                 server.outbox.send(ReadRequest(server.leader, server.id, server.term, wire))
-
-    # The disk.
-
-    def _take_write(self) -> Write | None:
-        server, following = self._server, self._following
-        log, outbox = server.log, server.outbox
-        due = outbox.hard_state_due
-        if not (due or log.written < log.last_index or following.pieces or following.snapshot or self._compacted):
-            return None
-        sequence = outbox.sequence = outbox.next_write
-        pieces: tuple[SnapshotPiece, ...] = ()
-        snapshot = None
-        if following.pieces:
-            pieces = tuple(following.pieces)
-            following.pieces.clear()
-        if following.snapshot:
-            following.snapshot = False
-            snapshot = SnapshotMeta(log.base_index, log.base_term, server.history.at(log.base_index))
-        compact, self._compacted = self._compacted, None
-        if snapshot is not None:
-            compact = None  # it was for the log that the snapshot replaces
-        return Write(
-            sequence,
-            server.hard_state if due else None,
-            pieces,
-            snapshot,
-            log.take_unwritten(sequence),
-            compact,
-        )

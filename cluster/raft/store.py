@@ -23,7 +23,7 @@ class LogStore(Protocol):
         """Return the index of the last entry; base index when the log is empty. Asked at the start only."""
 
     def term(self, index: int) -> int:
-        """Return the term of the entry at `index`, first <= index <= last. Asked at the start only, O(terms x log n)."""
+        """Return the term of the entry at `index`, first <= index <= last. Asked at the start only, seldom."""
 
     def configurations(self) -> Iterable[Entry]:
         """Return the entries of kind `CONFIGURATION`, in order. Asked at the start only."""
