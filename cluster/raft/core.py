@@ -1,7 +1,7 @@
 """The consensus core: one node's part in Raft, as a state machine without I/O.
 
-This module holds the node together: the rules about terms that every message obeys (paper, section 5.1), and the changes
-of role. What happens inside a role is in `following`, `election` and `leadership`; the bundle is made in `bundle`.
+This module holds the node together: the rules about terms that every message obeys (paper, section 5.1), and the
+changes of role. What happens inside a role is in `following`, `election` and `leadership`; `bundle` makes the bundle.
 """
 
 from collections.abc import Callable, Mapping
