@@ -31,7 +31,8 @@ def decode(data: bytes | bytearray | memoryview) -> Message:
     """Read one message.
 
     Raise `MessageError` for another version, an unknown kind or damage, `UnknownEntryError` for an append whose only
-    fault is a kind of entry that this node is too old for."""
+    fault is a kind of entry that this node is too old for.
+    """
     view = memoryview(data)
     if not view:
         raise MessageError("an empty message")

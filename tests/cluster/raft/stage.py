@@ -1,9 +1,8 @@
 """A group of nodes on a stage: every message and every write waits for its cue.
 
-Nothing happens by itself. Bundles are taken after every event; messages wait in `network` until delivered, writes go to the
-disk at once unless the disk is held, committed entries are applied at once. After every event the safety properties of Raft
-(paper, Figure 3) are checked for the whole group.
-"""
+Nothing happens by itself. Bundles are taken after every event; messages wait in `network` until delivered, writes go
+to the disk at once unless the disk is held, committed entries are applied at once. After every event the safety
+properties of Raft (paper, Figure 3) are checked for the whole group."""
 
 import itertools
 from collections import deque
@@ -76,8 +75,8 @@ class Actor:
         self.applied, self.items = self.disk.mirror[0], list(self.disk.mirror[1])
         election_ticks = self.group.settings.get("election_ticks", 10)
 
-        # Every election timeout is two ticks above the least: between the two a node no longer hears the leader, and does
-        # not campaign yet.
+        # Every election timeout is two ticks above the least: between the two a node no longer hears the leader, and
+        # does not campaign yet.
         def randrange(bound: int) -> int:
             return 2 if bound == election_ticks else next(_nonces) % bound
 

@@ -4,6 +4,7 @@ A small relative of the simulator: no clock and no job table, but every message,
 number in a failing test's name reproduces it.
 """
 
+import contextlib
 import random
 
 import pytest
@@ -126,26 +127,20 @@ class Chaos:
             return
         nodes = self.rng.sample(list(self.group.actors), self.rng.choice([1, 1, 2]))
         changes = tuple(Change(self.rng.choice(list(ChangeKind)), node) for node in nodes)
-        try:
+        with contextlib.suppress(RefusedError):
             leader.core.propose_configuration(ConfigurationChange(changes, joint=self.rng.random() < 0.3))
-        except RefusedError:
-            pass
 
     def transfer(self) -> None:
         leader = self.leader()
         if leader is not None:
-            try:
+            with contextlib.suppress(RefusedError):
                 leader.core.transfer(self.actor().name)
-            except RefusedError:
-                pass
 
     def compact(self) -> None:
         actor = self.actor()
         if actor.raft is not None and actor.applied == actor.core.applied_index and actor.core.applied_index > 1:
-            try:
+            with contextlib.suppress(RefusedError):
                 actor.compact(actor.applied - self.rng.randrange(3))
-            except RefusedError:
-                pass
 
     def read(self) -> None:
         actor = self.actor()
@@ -153,10 +148,8 @@ class Chaos:
             return
         self.contexts += 1
         self.asked[actor.name, self.contexts] = max(self.group.log, default=0)
-        try:
+        with contextlib.suppress(RefusedError):
             actor.core.read_index(self.contexts)
-        except RefusedError:
-            pass
 
     def check_reads(self) -> None:
         for actor in self.group.actors.values():

@@ -1,6 +1,6 @@
 """Changes of configuration: what may follow what, and that the quorums on both sides of every step overlap."""
 
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +42,7 @@ class TestSafety:
         except ConfigurationRefusedError:
             return
         path = [current, entered] + ([leave(entered)] if entered.joint else [])
-        for before, after in zip(path, path[1:], strict=False):
+        for before, after in pairwise(path):
             for one in quorums(before):
                 for other in quorums(after):
                     assert one & other, f"{before} and {after} can decide without each other"

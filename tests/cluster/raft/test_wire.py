@@ -36,10 +36,7 @@ fields = {
     tuple[Entry, ...]: st.lists(entries, max_size=5).map(tuple),
 }
 messages = st.one_of(
-    *(
-        st.builds(kind, *(fields[field.type] for field in msgspec.structs.fields(kind)))
-        for kind in Message.__args__
-    )
+    *(st.builds(kind, *(fields[field.type] for field in msgspec.structs.fields(kind))) for kind in Message.__args__)
 )
 
 
