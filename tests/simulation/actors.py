@@ -100,12 +100,11 @@ class Actor:
         self._generation = self.machine.generation
         self.session = 0
         self.later(3 * SECOND, self.leave)
-        self.machine.run(self._generation, self._connected)
+        self.machine.run(self._generation, self._connected, self.machine, self._turn)
 
-    def _connected(self) -> None:
-        machine = self.machine
-        assert machine is not None
-        assert machine.driver is not None
+    def _connected(self, machine: Machine, turn: int) -> None:
+        if turn != self._turn or machine.driver is None:
+            return  # gave up before the node, which was paused, took the connection in
         if self.world.journal.on:
             self.world.journal.write(self.name, "connects", machine.name)
         self.session = machine.driver.gateway.connect(self)
@@ -141,9 +140,9 @@ class Actor:
         if machine.driver is not None:
             machine.driver.gateway.close(session)
 
-    def disconnected(self) -> None:
+    def disconnected(self, node: str, session: int) -> None:
         """Notice that the node has hung up."""
-        if self.machine is not None:
+        if self.machine is not None and (self.machine.name, self.session) == (node, session):
             self.session = 0
             self.leave()
 
@@ -303,6 +302,8 @@ class Worker(Actor):
         self._functions: list[bytes] = []
         self._run: Run | None = None
         self._reserved: list[Job] = []
+        self._assigned: list[Job] = []
+        """Jobs that were handed over while another one ran."""
         self.later(world.random.randrange(SECOND), self.connect)
 
     def begin(self) -> None:
@@ -313,24 +314,48 @@ class Worker(Actor):
         self.tell(*(Can(self.session, name, LIMITS_MS[name]) for name in self._functions))
         self._next()
 
+    def settle(self) -> None:
+        """Come back able to do everything."""
+        if self._run is None and len(self._functions) < len(FUNCTIONS):
+            self.leave()
+
     def _next(self) -> None:
         """Look for work: a reserved job first."""
         if not self.session:
             return
-        if self._reserved:
-            job = self._reserved.pop(0)
-            self.tell(Take(self.session, job.number))
-            self._start(job)
+        if self._reserved or self._assigned:
+            assert self.machine is not None
+            self.machine.run(self._generation, self._fetch, self.session)
             return
         self.tell(Grab(self.session, self.world.random.choice((0, 0, 2))))
         self.later(4 * SECOND, self.leave)
 
+    def _fetch(self, session: int) -> None:
+        """Be handed a reserved job by the node, which need not ask anybody."""
+        if session != self.session or self._run is not None:
+            return
+        if self._assigned:
+            self._start(self._assigned.pop(0))
+        elif self._reserved:
+            job = self._reserved.pop(0)
+            self._tell(session, (Take(session, job.number),))
+            self._start(job)
+        else:
+            self._next()
+
     def told(self, effect: Any, index: int) -> None:
         world = self.world
         if isinstance(effect, Assigned):
-            self._start(effect.job)
+            if self._run is None:
+                self._start(effect.job)
+            else:
+                self._assigned.append(effect.job)
         elif isinstance(effect, NoJob):
-            if world.chance(0.1) and len(self._functions) > 1:
+            if self._run is not None:
+                return  # it asked twice
+            if world.calm:
+                pass
+            elif world.chance(0.1) and len(self._functions) > 1:
                 self.tell(Cant(self.session, self._functions.pop()))
             elif world.chance(0.02):
                 self._functions = [FUNCTIONS[0]]
@@ -385,10 +410,14 @@ class Worker(Actor):
         if self.world.journal.on:
             self.world.journal.write(self.name, "finishes", f"job={run.job}")
         self.tell(Finish(self.session, run.job))
-        self._next()
+        if self.world.calm and len(self._functions) < len(FUNCTIONS):
+            self.leave()
+        else:
+            self._next()
 
     def left(self) -> None:
         if self._run is not None:
             self._run.broken = True
             self._run = None
         self._reserved.clear()
+        self._assigned.clear()

@@ -36,7 +36,7 @@ class Peer(Protocol):
 
     def effect(self, effect: Effect, index: int) -> None: ...
     def result(self, job: int, *, lost: bool) -> None: ...
-    def disconnected(self) -> None: ...
+    def disconnected(self, node: str, session: int) -> None: ...
 
 
 class Gateway:
@@ -63,13 +63,13 @@ class Gateway:
 
     def reset(self) -> None:
         """Break all connections."""
-        peers = list(self.connections.values())
+        peers = list(self.connections.items())
         self.connections.clear()
         self._waiting.clear()
         self._finishers.clear()
         self._early.clear()
-        for peer in peers:
-            self._after(0, peer.disconnected)
+        for number, peer in peers:
+            self._after(0, peer.disconnected, self._name, number)
 
     def connect(self, peer: Peer) -> int:
         """Take a connection in; return its number."""

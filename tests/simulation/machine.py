@@ -69,6 +69,7 @@ class Machine:
         self.generation = 0
         self.paused = False
         self._deferred: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
+        self._busy = False
         self.fuse = 0
         """When not 0: the process crashes at its so-manieth point from now."""
 
@@ -149,6 +150,10 @@ class Machine:
         if self.paused:
             self._deferred.append((generation, action, arguments))
             return
+        if self._busy:
+            action(*arguments)  # somebody answers while being told something: what follows is carried out afterwards
+            return
+        self._busy = True
         try:
             action(*arguments)
             self.driver.pump()
@@ -158,6 +163,8 @@ class Machine:
             raise
         except Exception as error:
             raise ViolationError(f"{self.name} stopped with {type(error).__name__}: {error}") from error
+        finally:
+            self._busy = False
 
     def arrive(self, message: Any) -> None:
         """Take a message from the network."""

@@ -121,11 +121,13 @@ class Promises:
     def run_begins(self, run: Run) -> None:
         """A worker begins with a job."""
         earlier = self.runs.setdefault(run.job, [])
+        self.again += bool(earlier)
         self.runs_count += 1
         for other in earlier:
-            self.again += 1
             if other.broken or (other.node, other.incarnation) in self._gone:
                 continue
+            if (run.node, run.incarnation) in self._gone:
+                continue  # a node that is declared gone, and does not know it yet, hands out what it had reserved
             if other.limit and self.safety.table.now >= other.began + other.limit - SLACK_MS:
                 continue
             raise ViolationError(f"job {run.job} is run again without a failure: {other}, then {run}")

@@ -85,6 +85,11 @@ class Safety:
         """The latest committed configuration."""
         return self._configurations[-1][1]
 
+    @property
+    def leaders_count(self) -> int:
+        """How many terms had a leader."""
+        return len(self._leaders)
+
     # A process begins
 
     def started(self, name: str, raft: Raft, durable: DurableState, table: JobTable) -> None:
@@ -197,7 +202,8 @@ class Safety:
         if commit >= len(terms):
             raise ViolationError(f"{name} commits {commit}, its log ends at {len(terms) - 1}")
         news = commit >= len(committed)
-        if raft.role is Role.LEADER:
+        # A leader may have stepped down by this very commit, of a configuration without it.
+        if raft.role is Role.LEADER or (news and self._leaders.get(raft.term) == name):
             if terms[commit] != raft.term:
                 raise ViolationError(f"{name} commits {commit} of term {terms[commit]} in its term {raft.term}")
             self._check_quorum(name, raft.configuration, commit, terms[commit])
