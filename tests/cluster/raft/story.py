@@ -1,22 +1,23 @@
 """The scenario language: one event or one expectation a line, read as a story.
 
-# ...                                     a comment
-nodes 1 2 3                               first members; blank ones that are to join: `joining 4`
-settings max_append_bytes=1               before `nodes`
-log 1: 1 1 2                              before `nodes`: the terms of node 1's log from index 1 on, already on its disk
-# A node forgets its leader after 10 ticks and campaigns after 12.
-campaign 1 | propose 1 x y | read 1 | transfer 1 2 | tick 2 10 (or: tick all 1) | compact 1 10
-change 1 add 4, promote 4, remove 2 [joint]
-deliver                                   all messages, and what they bring about, until it is quiet
-deliver 1->2 3->2                         what waits on these ways now
-among 1 2 3                               all messages between these nodes until they are quiet; the others' wait
-drop 1->2                                 lose what waits there; `drop` alone: everything
-repeat 1->2                               everything that waits there will come twice
-reverse 1->2                              what waits there will come in the opposite order
-cut 1->2 | cut 1-2 | isolate 1 | heal     one way, both ways, from everybody; what is cut is lost
-hold 2 | persist 2 [count] | release 2    the disk makes writes wait; let them through; wait no more
-crash 3 | restart 3 | wipe 3              losing what is not on disk; `wipe` loses the disk as well
-expect ...                                see `Story.expect_...`; an event that is refused must be followed by `expect refused`
+    # ...                                     a comment
+    nodes 1 2 3                               first members; blank ones that are to join: `joining 4`
+    settings max_append_bytes=1               before `nodes`
+    log 1: 1 1 2                              before `nodes`: the terms of node 1's log from index 1 on, already on its disk
+    campaign 1 | propose 1 x y | read 1 | transfer 1 2 | tick 2 10 (or: tick all 1) | compact 1 10
+    change 1 add 4, promote 4, remove 2 [joint]
+    deliver                                   all messages, and what they bring about, until it is quiet
+    deliver 1->2 3->2                         what waits on these ways now
+    among 1 2 3                               all messages between these nodes until they are quiet; the others' wait
+    drop 1->2                                 lose what waits there; `drop` alone: everything
+    repeat 1->2                               everything that waits there will come twice
+    reverse 1->2                              what waits there will come in the opposite order
+    cut 1->2 | cut 1-2 | isolate 1 | heal     one way, both ways, from everybody; what is cut is lost
+    hold 2 | persist 2 [count] | release 2    the disk makes writes wait; let them through; wait no more
+    crash 3 | restart 3 | wipe 3              losing what is not on disk; `wipe` loses the disk as well
+    expect ...                                see `Story.expect_...`; after a refused event: `expect refused`
+
+A node forgets its leader after 10 ticks and campaigns after 12.
 """
 
 import re
@@ -333,7 +334,7 @@ class Story:
             assert {part: getattr(found, part) for part in wanted} == wanted, f"{actor.name}: {found}"
 
     def expect_progress(self, rest: str) -> None:
-        """`expect progress 1 of 2: replicate match 3 next 4`: what leader 1 knows of node 2; any part may be left out."""
+        """`expect progress 1 of 2: replicate match 3 next 4`: what leader 1 knows of node 2. Leave out any part."""
         names, _, words = rest.partition(":")
         name, who = names.split(" of ")
         progress = self.group[name].followers[who.strip()]

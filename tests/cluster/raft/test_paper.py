@@ -113,8 +113,8 @@ class TestSection52Election:
         raft.tick()
         assert raft.role is Role.PRE_CANDIDATE
         answer(raft, PreVoteReply("1", "2", 2, granted=True))
-        # "To begin an election, a follower increments its current term and transitions to candidate state. It then votes
-        # for itself and issues RequestVote RPCs in parallel to each of the other servers in the cluster."
+        # "To begin an election, a follower increments its current term and transitions to candidate state. It then
+        # votes for itself and issues RequestVote RPCs in parallel to each of the other servers in the cluster."
         assert (raft.term, raft.role, raft.vote) == (2, Role.CANDIDATE, "1")
 
     def test_it_issues_request_vote_to_each_of_the_other_servers(self):
