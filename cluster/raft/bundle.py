@@ -27,7 +27,8 @@ class Bundler:
         server = self._server
         write = self._take_write()
         messages = server.outbox.take()
-        committed = () if self._following.installing else server.log.take_committed(server.config.max_apply_bytes)
+        # While a snapshot is being installed this is nothing: what follows it is durable only after it.
+        committed = server.log.take_committed(server.config.max_apply_bytes)
         reads = tuple(server.reads)
         server.reads.clear()
         snapshots = tuple(server.snapshots)

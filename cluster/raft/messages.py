@@ -169,7 +169,7 @@ class SnapshotState(enum.IntEnum):
     INSTALLED = 2
     """It is complete and durable: the receiver's log now begins after it."""
     LOST = 3
-    """The receiver no longer has what came before (it restarted), or found it damaged: begin anew."""
+    """The receiver has nothing of the stream: it restarted, found it damaged, or did not get the beginning yet."""
 
 
 class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False):

@@ -53,11 +53,6 @@ class Inflights:
         while self._sent and self._sent[0][0] <= index:
             self.size -= self._sent.popleft()[1]
 
-    def free_first(self) -> None:
-        """Forget the oldest one: it may be lost."""
-        if self._sent:
-            self.size -= self._sent.popleft()[1]
-
     def clear(self) -> None:
         """Forget all."""
         self._sent.clear()
@@ -148,11 +143,9 @@ class Progress:
         return True
 
     def heard(self) -> None:
-        """Note a sign of life that acknowledges nothing: let an append through that shows what was lost."""
+        """Note a sign of life that acknowledges nothing: the probe under way, if any, may be lost."""
         self.active = True
         self.paused = False
-        if self.inflights.full:
-            self.inflights.free_first()
 
     def become_probe(self) -> None:
         """Look for the place where the logs meet, from what is known to match."""

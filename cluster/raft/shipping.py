@@ -50,7 +50,9 @@ class Shipping:
         if stream is None or stream.meta is not None:
             return
         stream.opened(meta)
-        self._followers[stream.to].snapshot_index = meta.index
+        progress = self._followers.get(stream.to)
+        if progress is not None and progress.stream == number:
+            progress.snapshot_index = meta.index
         self._read_on(stream)
 
     def data(self, number: int, data: bytes, *, done: bool) -> None:
@@ -74,13 +76,17 @@ class Shipping:
         stream = self._streams.get(message.stream)
         if stream is None or stream.to != message.sender or stream.meta is None:
             return False
-        progress = self._followers[stream.to]
+        progress = self._followers.get(stream.to)
+        if progress is None or progress.stream != message.stream:
+            return False
         progress.active = True
         if message.state is SnapshotState.INSTALLED:
             meta = stream.meta
             self._end(message.stream)
             return progress.acknowledged(meta.index)
         if message.state is SnapshotState.LOST:
+            if stream.can_begin_again:
+                return False
             self._end(message.stream)
             self.start(message.sender, progress)
             return False

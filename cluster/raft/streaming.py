@@ -79,6 +79,11 @@ class SnapshotSender:
         """Tell whether the driver should read the next bytes now."""
         return self.meta is not None and not self.reading and self._end is None and len(self.under_way) < self._window
 
+    @property
+    def can_begin_again(self) -> bool:
+        """Tell whether the whole stream up to now is still under way, so that sending again makes good any loss."""
+        return not self.under_way or self.under_way[0].offset == 0
+
     def data(self, data: bytes, *, offset: int, done: bool) -> Piece:
         """Take the next bytes of the source, which begin at `offset`; return the piece to send."""
         self.reading = False
@@ -120,7 +125,7 @@ class Verdict(enum.Enum):
     COMPLETE = "complete"
     """Taken, and it was the last."""
     LOST = "lost"
-    """Its beginning is not here, or it is damaged: the stream must begin anew."""
+    """Its beginning is not here (lost, or still on its way), or it is damaged: nothing of the stream is here now."""
 
 
 class SnapshotReceiver:

@@ -254,7 +254,7 @@ class LogWindow:
     def _evict(self) -> None:
         """Let the oldest entries leave memory, a quarter more than necessary so that it is seldom done."""
         spare = self._bytes - self._max_recent_bytes * 3 // 4
-        limit = min(self.applied, self.stable) - self._offset + 1
+        limit = self.applied - self._offset + 1  # what is applied is durable
         count = 0
         while count < limit and spare > 0:
             size = len(self._entries[count].data) + ENTRY_OVERHEAD

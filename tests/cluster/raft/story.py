@@ -3,7 +3,7 @@
     # ...                                     a comment
     nodes 1 2 3                               first members; blank ones that are to join: `joining 4`
     settings max_append_bytes=1               before `nodes`
-    log 1: 1 1 2                              before `nodes`: the terms of node 1's log from index 1 on, already on its disk
+    log 1: 1 1 2                              before `nodes`: the terms of node 1's log on disk, from index 1 on
     campaign 1 | propose 1 x y | read 1 | transfer 1 2 | tick 2 10 (or: tick all 1) | compact 1 10
     change 1 add 4, promote 4, remove 2 [joint]
     deliver                                   all messages, and what they bring about, until it is quiet

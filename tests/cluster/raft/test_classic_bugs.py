@@ -86,6 +86,36 @@ class TestElections:
         group.deliver()
         assert group["1"].role is Role.LEADER
 
+    def test_bug_01_a_vote_in_a_term_that_is_durable_already_waits_too(self):
+        group = Group("1", "2", "3")
+        group["3"].step(VoteRequest("3", "1", 5, 0, 0))
+        group.settle()
+        group.drop()
+        assert group.actors["3"].disk.hard_state == HardState(5, "")
+        group.actors["3"].disk.held = True
+        group["3"].step(VoteRequest("3", "1", 5, 9, 9))
+        group.settle()
+        assert group.network == []
+        group.actors["3"].persist()
+        group.settle()
+        assert group.actors["3"].disk.hard_state == HardState(5, "1")
+        assert waiting(group, "3", "1") == [VoteReply("1", "3", 5, granted=True)]
+
+    def test_bug_01_a_candidates_own_vote_counts_when_it_is_durable_itself(self):
+        group = Group("1")
+        group.elect("1")
+        group.propose("1", "x")
+        group.restart("1")
+        group.actors["1"].disk.held = True
+        group["1"].step(VoteRequest("1", "9", 7, 0, 0))
+        group.settle()
+        group["1"].campaign()
+        group.settle()
+        group.actors["1"].persist(1)
+        assert (group["1"].role, group["1"].term) == (Role.CANDIDATE, 8)
+        group.actors["1"].persist(1)
+        assert group["1"].role is Role.LEADER
+
     def test_bug_01_a_candidate_asks_for_votes_only_with_a_log_that_is_durable(self, group):
         # With votes got for a longer log than a crash leaves, it could win without entries that are committed.
         group.actors["2"].disk.held = True
@@ -218,6 +248,19 @@ class TestElections:
         assert group["3"].vote == "2"
         group.tick("3", 11)
         assert group["3"].role is Role.FOLLOWER
+
+    def test_bug_07_a_returning_node_with_an_equal_log_is_refused_while_the_leader_is_heard(self, group):
+        group.tick("3", 12)
+        assert group["3"].role is Role.PRE_CANDIDATE
+        group.deliver()
+        assert group["3"].role is Role.FOLLOWER
+        assert (group["1"].role, group["1"].term) == (Role.LEADER, 2)
+
+    def test_bug_07_a_stranger_with_a_later_term_deposes_nobody(self, group):
+        for kind in (AppendAck, HeartbeatAck):
+            group["1"].step(kind("1", "9", 99, 0))
+        group["1"].step(VoteReply("1", "9", 99, granted=False))
+        assert (group["1"].role, group["1"].term) == (Role.LEADER, 2)
 
     def test_bug_07_a_node_that_hears_the_leader_but_is_not_heard_does_not_flap(self, group):
         # Node 3 gets nothing from the leader, but the leader gets its messages.
@@ -406,6 +449,19 @@ class TestLog:
         group.settle()
         assert (group["1"].commit, group.actors["1"].items) == (3, ["x"])
 
+    def test_bug_18_a_leader_counts_its_own_copy_only_as_far_as_it_is_durable(self, group):
+        for name in ("1", "3"):
+            group.actors[name].disk.held = True
+        group.propose("1", "x")
+        group.propose("1", "y")
+        group.deliver()
+        assert group["1"].followers["2"].match == 4
+        assert group["1"].commit == 2
+        group.actors["1"].persist(1)
+        assert group["1"].commit == 3
+        group.actors["1"].persist(1)
+        assert group["1"].commit == 4
+
     def test_bug_19_nothing_is_handed_out_while_a_snapshot_is_being_installed(self):
         group = Group("1", "2", "3", chunk_bytes=1000)
         group.elect("1")
@@ -566,6 +622,75 @@ class TestSnapshots:
         assert compacted["3"].last_index == 2
         assert waiting(compacted, "3", "1", SnapshotAck) == [SnapshotAck("1", "3", 2, 1, 0, SnapshotState.LOST)]
 
+    def test_a_snapshot_is_not_begun_for_a_node_that_is_silent(self):
+        group = Group("1", "2", "3")
+        group.cut |= {("1", "3"), ("3", "1")}
+        group.elect("1")
+        group.propose("1", "x")
+        group.deliver()
+        group.actors["1"].compact(3)
+        group.tick("1", 5)
+        assert group.actors["1"].streams == {}
+
+    def open_a_stream(self, group):
+        group.tick("1")
+        for _ in range(2):
+            group.deliver(("1", "3"))
+            group.deliver(("3", "1"))
+        assert len(group.actors["1"].streams) == 1
+
+    def test_the_log_behind_a_snapshot_under_way_is_kept(self, compacted):
+        self.open_a_stream(compacted)
+        compacted.propose("1", "e", "f")
+        compacted.deliver(("1", "2"))
+        compacted.deliver(("2", "1"))
+        assert compacted["1"].compact(8) == 6
+        assert compacted["1"].first_index == 7
+        compacted.deliver()
+        assert compacted["1"].compact(8) == 8
+
+    def test_a_transfer_without_progress_is_given_up_and_begun_anew_when_the_node_is_back(self, compacted):
+        self.open_a_stream(compacted)
+        compacted.cut |= {("1", "3"), ("3", "1")}
+        compacted.drop(("1", "3"))
+        for _ in range(101):
+            compacted.tick("1")
+            compacted.deliver()
+        assert compacted.actors["1"].streams == {}
+        assert compacted["1"].role is Role.LEADER
+        compacted.cut.clear()
+        for _ in range(30):
+            compacted.tick("1")
+            compacted.deliver()
+        assert compacted.actors["3"].items == list("abcd")
+
+    def test_a_leader_that_steps_down_closes_its_transfers(self, compacted):
+        self.open_a_stream(compacted)
+        compacted["1"].step(Heartbeat("1", "2", 9, 0, 0))
+        compacted.settle()
+        assert compacted.actors["1"].streams == {}
+
+    def test_a_driver_that_cannot_serve_a_snapshot_is_asked_again(self, compacted):
+        self.open_a_stream(compacted)
+        (stream,) = compacted.actors["1"].streams
+        compacted["1"].snapshot_failed(stream)
+        compacted.settle()
+        assert compacted.actors["1"].streams == {}
+        compacted.drop()
+        for _ in range(30):
+            compacted.tick("1")
+            compacted.deliver()
+        assert compacted.actors["3"].items == list("abcd")
+
+    def test_a_snapshot_that_follows_an_append_which_brought_as_much_is_given_up(self, compacted):
+        self.open_a_stream(compacted)
+        compacted["3"].step(Append("3", "1", 2, 2, 2, tuple(compacted.log[n] for n in range(3, 7)), 6))
+        compacted.settle()
+        compacted.deliver()
+        assert compacted.actors["1"].streams == {}
+        assert compacted["1"].followers["3"].match == 6
+        assert compacted["3"].first_index == 2
+
 
 class TestMembership:
     def test_bug_26_no_change_before_an_entry_of_the_own_term_is_committed(self):
@@ -657,6 +782,16 @@ class TestMembership:
             group.tick("3")
             group.deliver()
         assert group["3"].role is not Role.LEADER
+
+    def test_bug_29_a_blank_node_grants_no_vote_even_if_asked_in_earnest(self):
+        group = Group("1", "2", "3", joining=("4",))
+        group["4"].step(VoteRequest("4", "1", 5, 9, 9))
+        group["4"].step(PreVoteRequest("4", "1", 6, 9, 9))
+        group.settle()
+        assert waiting(group, "4", "1") == [
+            VoteReply("1", "4", 5, granted=False),
+            PreVoteReply("1", "4", 5, granted=False),
+        ]
 
     def test_bug_29_a_wiped_voter_stops_when_the_leader_speaks_of_what_it_had(self, group):
         group.hard_states.pop("2")
