@@ -49,16 +49,13 @@ class World:
         journal: Journal,
         promises: Promises,
         machines: Callable[[], list[Machine]],
-        *,
-        limited: bool,
     ) -> None:
-        """`machines` gives those that are to be connected to; `limited`: jobs have a limited number of attempts."""
+        """`machines` gives those that are to be connected to."""
         self.schedule = schedule
         self.random = random
         self.journal = journal
         self.promises = promises
         self.machines = machines
-        self.limited = limited
         self.calm = False
         """Whether the actors keep to what they began: no more pulled plugs."""
         self.submits = 0
@@ -68,6 +65,38 @@ class World:
         return self.random.random() < probability
 
 
+class Line:
+    """A connection, between the two ends: what the node says into it after the actor hung up is heard by nobody."""
+
+    __slots__ = ("actor",)
+
+    def __init__(self, actor: "Actor") -> None:
+        self.actor: Actor | None = actor
+
+    def effect(self, effect: Any, index: int) -> None:
+        """Pass an effect on."""
+        if self.actor is not None:
+            self.actor.effect(effect, index)
+
+    def result(self, job: int, *, lost: bool) -> None:
+        """Pass a result on."""
+        if self.actor is not None:
+            self.actor.result(job, lost=lost)
+
+    def disconnected(self) -> None:
+        """Pass on that the node has hung up."""
+        if self.actor is not None:
+            self.actor.disconnected()
+
+
+def _bring(machine: Machine, session: int, commands: tuple[Any, ...]) -> None:
+    """Bring commands before the table, if the connection still is one: they may have waited in a paused process."""
+    driver = machine.driver
+    if driver is not None and session in driver.gateway.connections:
+        for command in commands:
+            driver.propose(command)
+
+
 class Actor:
     """Someone with at most one connection."""
 
@@ -75,6 +104,7 @@ class Actor:
         self.world = world
         self.name = name
         self.machine: Machine | None = None
+        self._line = Line(self)
         self._generation = 0
         self.incarnation = 0
         self.session = 0
@@ -98,6 +128,7 @@ class Actor:
             return
         self.machine = self.world.random.choice(running)
         self._generation = self.machine.generation
+        self._line = Line(self)
         self.session = 0
         self.later(3 * SECOND, self.leave)
         self.machine.run(self._generation, self._connected, self.machine, self._turn)
@@ -107,7 +138,7 @@ class Actor:
             return  # gave up before the node, which was paused, took the connection in
         if self.world.journal.on:
             self.world.journal.write(self.name, "connects", machine.name)
-        self.session = machine.driver.gateway.connect(self)
+        self.session = machine.driver.gateway.connect(self._line)
         self.incarnation = machine.driver.incarnation
         self.begin()
 
@@ -115,18 +146,13 @@ class Actor:
         """Have the node bring commands before the table."""
         machine = self.machine
         if machine is not None and self.session:
-            machine.run(self._generation, self._tell, self.session, commands)
-
-    def _tell(self, session: int, commands: tuple[Any, ...]) -> None:
-        machine = self.machine
-        if machine is not None and machine.driver is not None and session == self.session:
-            for command in commands:
-                machine.driver.propose(command)
+            machine.run(self._generation, _bring, machine, self.session, commands)
 
     def leave(self) -> None:
         """Hang up; come back in a while, perhaps elsewhere."""
         machine, session = self.machine, self.session
         self.machine, self.session = None, 0
+        self._line.actor = None
         if machine is not None:
             if self.world.journal.on:
                 self.world.journal.write(self.name, "hangs up", machine.name)
@@ -140,11 +166,10 @@ class Actor:
         if machine.driver is not None:
             machine.driver.gateway.close(session)
 
-    def disconnected(self, node: str, session: int) -> None:
+    def disconnected(self) -> None:
         """Notice that the node has hung up."""
-        if self.machine is not None and (self.machine.name, self.session) == (node, session):
-            self.session = 0
-            self.leave()
+        self.session = 0
+        self.leave()
 
     def effect(self, effect: Any, index: int) -> None:
         """Be told something by the node."""
@@ -273,7 +298,7 @@ class Client(Actor):
             self._job = 0
             self.later(SECOND, self._act)
         elif isinstance(effect, Failed) and effect.job.number == self._job:
-            world.promises.failed(self._job, limited=world.limited)
+            world.promises.failed(self._job)
             self._finished()
 
     def result(self, job: int, *, lost: bool) -> None:
@@ -338,7 +363,7 @@ class Worker(Actor):
             self._start(self._assigned.pop(0))
         elif self._reserved:
             job = self._reserved.pop(0)
-            self._tell(session, (Take(session, job.number),))
+            self.tell(Take(session, job.number))
             self._start(job)
         else:
             self._next()

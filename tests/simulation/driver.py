@@ -107,6 +107,8 @@ class Driver:
         self._heard: dict[str, int] = {}
         self._declared: dict[str, int] = {}
         self._time_told = -SECOND
+        self._led = machine.now()
+        """When a leader was last known."""
         self._writes = 0
         self._installing = False
         self._mirroring = False
@@ -186,6 +188,10 @@ class Driver:
         now = self._machine.now()
         if self._unapplied and now - self._sent >= RESEND:
             self._forward(tuple(self._unapplied))
+        if self.raft.leader:
+            self._led = now
+        elif now - self._led > NODE_TIMEOUT and self.gateway.connections:
+            self.gateway.hang_up()
         if self.raft.role is Role.LEADER:
             self._declare_nodes_down(now)
             self._tell_time(now)
@@ -220,12 +226,12 @@ class Driver:
             self._reads[number] = answer
 
     def _declare_nodes_down(self, now: int) -> None:
+        members = self.raft.configuration.members
         for node in self.table.nodes.values():
-            if not node.up or node.name == self._name:
+            if not node.up or node.name == self._name or self._declared.get(node.name) == node.incarnation:
                 continue
-            if now - self._heard.setdefault(node.name, now) > NODE_TIMEOUT and self._declared.get(node.name) != (
-                node.incarnation
-            ):
+            # A node that was removed may go on talking for ever, but it is no part of the group any more.
+            if node.name not in members or now - self._heard.setdefault(node.name, now) > NODE_TIMEOUT:
                 self._declared[node.name] = node.incarnation
                 self.propose(NodeDown(node.name, node.incarnation))
 

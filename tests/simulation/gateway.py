@@ -36,7 +36,7 @@ class Peer(Protocol):
 
     def effect(self, effect: Effect, index: int) -> None: ...
     def result(self, job: int, *, lost: bool) -> None: ...
-    def disconnected(self, node: str, session: int) -> None: ...
+    def disconnected(self) -> None: ...
 
 
 class Gateway:
@@ -63,13 +63,19 @@ class Gateway:
 
     def reset(self) -> None:
         """Break all connections."""
-        peers = list(self.connections.items())
+        peers = list(self.connections.values())
         self.connections.clear()
         self._waiting.clear()
         self._finishers.clear()
         self._early.clear()
-        for number, peer in peers:
-            self._after(0, peer.disconnected, self._name, number)
+        for peer in peers:
+            self._after(0, peer.disconnected)
+
+    def hang_up(self) -> None:
+        """Let everybody go to another node: this one cannot serve them now."""
+        for number, peer in list(self.connections.items()):
+            self.close(number)
+            self._after(0, peer.disconnected)
 
     def connect(self, peer: Peer) -> int:
         """Take a connection in; return its number."""

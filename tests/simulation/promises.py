@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.jobs import Cancel, Finish, JobTable, NodeDown, NodeUp, Proposal
+from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, NodeUp, Proposal
 from cluster.log import Entry
 from tests.simulation.journal import ViolationError
 from tests.simulation.safety import Safety
@@ -52,6 +52,9 @@ class Promises:
         """Incarnations of nodes that are over."""
         self._submits: dict[bytes, int] = {}
         self._there: dict[int, Any] = {}
+        self.limited = False
+        """Whether jobs have a limited number of attempts."""
+        self._before: dict[int, Job] = {}
         self._last = 0
         self.last_jobs: list[int] = []
         """The number of the newest job as of each index, from the first entry on."""
@@ -70,10 +73,15 @@ class Promises:
         """Look at the table before an entry."""
         there = self._there
         there.clear()
+        if self.limited:
+            self._before = dict(table.jobs)
         for batch in proposal.batches:
             for command in batch.commands:
-                if type(command) is Finish and command.job in table.jobs:
-                    there[command.job] = "finished"
+                if type(command) is Finish:
+                    job = table.jobs.get(command.job)
+                    holder = job.holder if job is not None else None
+                    if holder is not None and (holder.node.name, holder.number) == (batch.node, command.session):
+                        there.setdefault(command.job, "finished")
                 elif type(command) is Cancel and (job := table.find(command.handle)) is not None:
                     there.setdefault(job.number, "cancelled")
                 elif type(command) is NodeDown:
@@ -85,9 +93,12 @@ class Promises:
 
     def entered(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at it after."""
+        for number, job in self._before.items():
+            if number not in table.jobs and job.attempts > table.job_retries:
+                self._ended[number] = (entry.index, "exhausted")
         for number, how in self._there.items():
             if number not in table.jobs:
-                self._ended[number] = (entry.index, how)
+                self._ended.setdefault(number, (entry.index, how))
         for number in range(self._last + 1, table.last_job + 1):
             job = table.jobs.get(number)
             if job is not None and job.workload:
@@ -128,7 +139,9 @@ class Promises:
                 continue
             if (run.node, run.incarnation) in self._gone:
                 continue  # a node that is declared gone, and does not know it yet, hands out what it had reserved
-            if other.limit and self.safety.table.now >= other.began + other.limit - SLACK_MS:
+            # A node that lags behind may hand a job out when the group has counted its time limit as over.
+            now = self.safety.table.now + SLACK_MS
+            if any(one.limit and now >= one.began + one.limit for one in (other, run)):
                 continue
             raise ViolationError(f"job {run.job} is run again without a failure: {other}, then {run}")
         earlier.append(run)
@@ -139,11 +152,11 @@ class Promises:
         if not any((run.node, run.incarnation) in self._gone for run in self.runs.get(job, ())):
             raise ViolationError(f"the result of job {job} is said to be lost, but no node that ran it is gone")
 
-    def failed(self, job: int, *, limited: bool) -> None:
+    def failed(self, job: int) -> None:
         """A client was told that its job failed without its worker's word."""
         how = self._ended.get(job, (0, ""))[1]
-        if how != "cancelled" and not limited:
-            raise ViolationError(f"job {job} failed, though it may be tried for ever and nobody cancelled it")
+        if how not in ("cancelled", "exhausted"):
+            raise ViolationError(f"job {job} failed, though it may be tried again and nobody cancelled it")
 
     def read_floor(self) -> int:
         """Give the index that a read asked for now must see: the highest that anybody has applied."""
@@ -165,15 +178,13 @@ class Promises:
         """Give the acknowledged jobs that still are to be run."""
         return [job for job in self._acknowledged if job in self.safety.table.jobs]
 
-    def check(self, *, limited: bool) -> None:
+    def check(self) -> None:
         """Check that everything acknowledged was run."""
         for job, index in self._acknowledged.items():
             ended, how = self._ended.get(job, (0, ""))
-            runs = self.runs.get(job, ())
-            if how == "finished":
-                if ended < index:
-                    raise ViolationError(f"job {job} was acknowledged at {index} and had ended at {ended}")
-                if not any(run.over for run in runs):
-                    raise ViolationError(f"job {job} was finished by nobody")
-            elif how == "" and (not limited or not runs):
+            if not how:
                 raise ViolationError(f"job {job} was acknowledged at {index} and is gone without a trace")
+            if ended < index:
+                raise ViolationError(f"job {job} was acknowledged at {index} and had ended at {ended}")
+            if how == "finished" and not any(run.over for run in self.runs.get(job, ())):
+                raise ViolationError(f"job {job} was finished by nobody")

@@ -86,14 +86,8 @@ class Simulation:
         network.jitter, network.as_bytes = profile.jitter, profile.as_bytes
         for name in names:
             self.add_machine(name)
-        self.world = World(
-            self.schedule,
-            self.random,
-            self.journal,
-            self.promises,
-            self._reachable,
-            limited=profile.settings.retries >= 0,
-        )
+        self.promises.limited = profile.settings.retries >= 0
+        self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
         self.adversary = Adversary(self)
@@ -153,7 +147,7 @@ class Simulation:
             raise ViolationError(f"no progress: {self._unfinished()}")
         # What is on its way still may not break anything.
         self._quiesce()
-        self.promises.check(limited=self.world.limited)
+        self.promises.check()
         return Result(
             seed=self.seed,
             kind=self.profile.kind,
