@@ -29,7 +29,7 @@ CHOICES = [*WORKLOADS, MILLION, CEILING]
 FULL_ROUNDS = 5
 QUICK_ROUNDS = 2
 QUICK_SCALE = 0.25
-QUICK_BACKLOG = 100_000
+QUICK_BACKLOG = 50_000
 FULL_BACKLOG = 1_000_000
 BACKLOG_ROUNDS = 3
 
@@ -121,6 +121,40 @@ def environment(scratch: Path, *, options: str) -> dict[str, str]:
     return facts
 
 
+class OutsideLoad:
+    """Tells how much of the machine went to processes that are not part of the run (on Linux)."""
+
+    NOTABLE = 0.05
+
+    def __init__(self) -> None:
+        self._began = monotonic()
+        self._busy = self._busy_seconds()
+        self._own = self._own_seconds()
+
+    @staticmethod
+    def _busy_seconds() -> float:
+        try:
+            user, nice, system, _idle, _iowait, irq, softirq, *_rest = map(
+                int, Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+            )
+        except OSError:
+            return 0.0
+        return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+    @staticmethod
+    def _own_seconds() -> float:
+        times = os.times()
+        return times.user + times.system + times.children_user + times.children_system
+
+    def notes(self) -> list[str]:
+        """Give a warning when others were busy, after all children of this process have ended."""
+        others = (self._busy_seconds() - self._busy) - (self._own_seconds() - self._own)
+        share = others / ((monotonic() - self._began) * (os.cpu_count() or 1))
+        if share < self.NOTABLE:
+            return []
+        return [f"other processes used {share:.0%} of the machine during the run: no ratio here is evidence"]
+
+
 def _chosen(given: list[str] | None, known: list[str], what: str) -> list[str]:
     for name in given or ():
         if name not in known:
@@ -162,6 +196,7 @@ def main(
         profile.mkdir(parents=True, exist_ok=True)
     directory = Path(tempfile.mkdtemp(dir=scratch)).resolve()
     facts = environment(directory, options=" ".join(sys.argv[1:]) or "none")
+    outside = OutsideLoad()
     bench = Bench(directory, crew, Console(stderr=True), nodes=nodes, profile=profile, fresh=fresh)
     figures: list[Measurement] = []
     backlogs: list[Backlog] = []
@@ -176,6 +211,9 @@ def main(
         raise SystemExit("\n".join([f"benchmark failed: {error}", *getattr(error, "__notes__", ())])) from error
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+    notes += outside.notes()
+    if quick:
+        notes.append("a quick run shows that everything works; its ratios are no evidence")
     report = Report(facts, tuple(figures), tuple(backlogs), ceiling, tuple(notes))
     report.print(Console() if sys.stdout.isatty() else Console(width=WIDTH))
     if json_file is not None:

@@ -32,7 +32,7 @@ RATIO_TARGETS: dict[tuple[str, str], float] = {
 RESIDENT_TARGET = 1_300_000_000
 RESTART_TARGET = 20.0
 LOADED_TARGET = 0.8
-WIDTH = 132
+WIDTH = 140
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,12 @@ def backlog_verdicts(backlog: Backlog) -> list[Verdict]:
 
 def _spread(values: Sequence[float]) -> str:
     if len(values) == 1:
-        return f"{values[0]:.2f} x"
-    return f"{median(values):.2f} x ({min(values):.2f}-{max(values):.2f})"
+        return f"{_short(values[0])} x"
+    return f"{_short(median(values))} x ({_short(min(values))}-{_short(max(values))})"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"
 
 
 def _mb(size: int | None) -> str:
@@ -110,7 +114,7 @@ def _mb(size: int | None) -> str:
 
 def _milliseconds(values: Iterable[float | None]) -> str:
     known = [value for value in values if value is not None]
-    return f"{median(known) * 1e3:.3f}" if known else "-"
+    return f"{median(known) * 1e3:,.2f}" if known else "-"
 
 
 def _busy(figures: Sequence[Measurement]) -> str:
@@ -133,12 +137,11 @@ def rates_table(title: str, figures: Sequence[Measurement], subject: str = SUBJE
         "work",
         "server",
         "jobs/s",
-        "low",
-        "high",
+        "low-high",
         "p50 ms",
         "p99 ms",
         "server us/job",
-        "generator busy c/w",
+        "generator busy",
         f"{subject} is",
     )
     for work in dict.fromkeys(figure.work for figure in figures):
@@ -152,8 +155,7 @@ def rates_table(title: str, figures: Sequence[Measurement], subject: str = SUBJE
                 work,
                 target,
                 f"{median(rates):,.0f}",
-                f"{min(rates):,.0f}",
-                f"{max(rates):,.0f}",
+                f"{min(rates):,.0f}-{max(rates):,.0f}",
                 _milliseconds(figure.p50 for figure in own),
                 _milliseconds(figure.p99 for figure in own),
                 f"{median(figure.server_cpu_per_job for figure in own) * 1e6:.1f}",
@@ -200,7 +202,7 @@ def ceiling_table(results: dict[str, Result]) -> Table:
         "",
         "jobs/s",
         "jobs per CPU second of the generator",
-        "generator busy c/w",
+        "generator busy",
     )
     for work, result in results.items():
         table.add_row(

@@ -1,43 +1,48 @@
 """Run a module under a sampling profiler: `python -m benchmarks.sampling FILE MODULE [ARGUMENT ...]`.
 
-A thread looks at the stacks of all other threads about a thousand times a second and writes, when
-the process ends, the lines that were on top and the functions that were on the stack. It slows the
-program by a few per cent, where a tracing profiler would double the cost of every call. It sees
-Python frames only: time in C counts for the line that called it.
+The kernel's profiling timer counts the CPU time of the process and interrupts the main thread, which
+notes its own stack and those of the other threads; when the process ends, the lines that were on top
+and the functions that were on the stack are written to the file. A thread that samples would not do:
+it gets its turn when the event loop waits, and so would see nothing but waiting. Time in C counts for
+the Python line that called it, and time in the event loop's own C code for the callback it calls next.
 """
 
 import runpy
+import signal
 import sys
 import threading
 from collections import Counter
 from pathlib import Path
 from types import FrameType
 
-INTERVAL_SECONDS = 0.001
-SWITCH_SECONDS = 0.0005  # the sampler must get its turn inside a busy loop, not only where that loop waits
+INTERVAL_SECONDS = 0.001  # of CPU time; the kernel may round it up to its tick
 ROWS = 40
 
 
-class Sampler(threading.Thread):
-    """Counts what the other threads of this process are doing until `finish` is called."""
+class Sampler:
+    """Counts what the threads of this process are doing while it uses the CPU."""
 
     def __init__(self) -> None:
-        super().__init__(name="sampler", daemon=True)
-        self._ended = threading.Event()
-        self._samples: Counter[str] = Counter()
+        self._total = 0
         self._lines: Counter[tuple[str, str]] = Counter()
         self._functions: Counter[tuple[str, str]] = Counter()
 
-    def run(self) -> None:
-        """Take samples until told to end."""
-        while not self._ended.wait(INTERVAL_SECONDS):
-            names = {thread.ident: thread.name for thread in threading.enumerate()}
-            for ident, frame in sys._current_frames().items():  # noqa: SLF001 -- the only way to see another thread
-                if ident != self.ident:
-                    self._count(names.get(ident, "?"), frame)
+    def start(self) -> None:
+        """Start the timer; to be called in the main thread."""
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.setitimer(signal.ITIMER_PROF, INTERVAL_SECONDS, INTERVAL_SECONDS)
+
+    def _sample(self, _signal: int, interrupted: FrameType | None) -> None:
+        self._total += 1
+        main = threading.main_thread()
+        if interrupted is not None:
+            self._count(main.name, interrupted)
+        names = {thread.ident: thread.name for thread in threading.enumerate()}
+        for ident, frame in sys._current_frames().items():  # noqa: SLF001 -- the only way to see another thread
+            if ident != main.ident:
+                self._count(names.get(ident, "?"), frame)
 
     def _count(self, thread: str, top: FrameType) -> None:
-        self._samples[thread] += 1
         self._lines[thread, f"{top.f_code.co_filename}:{top.f_lineno} {top.f_code.co_qualname}"] += 1
         functions = set()
         frame: FrameType | None = top
@@ -48,16 +53,14 @@ class Sampler(threading.Thread):
             self._functions[thread, function] += 1
 
     def finish(self) -> str:
-        """End the sampling; give the profile as text."""
-        self._ended.set()
-        self.join()
-        rows = []
-        for thread, total in self._samples.most_common():
-            rows.append(f"thread {thread}: {total} samples")
+        """Stop the timer; give the profile as text."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        rows = [f"{self._total} samples of CPU time"]
+        for thread in dict.fromkeys(thread for thread, _what in self._lines):
             for title, counts in (("on top", self._lines), ("on the stack", self._functions)):
-                rows.append(f"  {title}")
+                rows.append(f"thread {thread}, {title}")
                 own = Counter({what: count for (of, what), count in counts.items() if of == thread})
-                rows += [f"    {count / total:6.1%}  {what}" for what, count in own.most_common(ROWS)]
+                rows += [f"  {count / self._total:6.1%}  {what}" for what, count in own.most_common(ROWS)]
         return "\n".join(rows) + "\n"
 
 
@@ -65,7 +68,6 @@ def main() -> None:
     """Run the module named on the command line and write its profile."""
     path, module = Path(sys.argv[1]), sys.argv[2]
     sys.argv[1:] = sys.argv[3:]
-    sys.setswitchinterval(SWITCH_SECONDS)
     sampler = Sampler()
     sampler.start()
     try:

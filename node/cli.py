@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from typing import Annotated, Any, Final
 
 import typer
@@ -18,6 +17,7 @@ import typer
 from node.configuration import Configuration, gearmand
 from node.configuration.settings import PANELS, SETTINGS
 from node.configuration.sources import load
+from node.configuration.values import printable, quoted
 from node.errors import GearmeshError
 
 # typer carried a click of its own from some version on; its public BadParameter is a usage error of whichever it uses.
@@ -45,20 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error).splitlines())
         return 1
     except OSError as error:  # the disk behind stdout is full; what goes wrong in the server ends in `_run`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter tries once more at its end
         _complain([f"cannot write the answer: {error.strerror}"])
         return 1
     return status if isinstance(status, int) else 0
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
-    if not wanted:
-        return
-    try:
-        version = metadata.version("gearmesh")
-    except metadata.PackageNotFoundError:
-        version = "(not installed, run from its source)"
-    typer.echo(f"gearmesh {version}")
-    raise typer.Exit
+    if wanted:
+        from node.version import VERSION  # noqa: PLC0415 - reading it takes as long as all the rest
+
+        typer.echo(f"gearmesh {VERSION}")
+        raise typer.Exit
 
 
 _NO_METAVAR: Final = " "
@@ -194,7 +192,7 @@ def serve(context: typer.Context, **given: Any) -> int:
             problems.append("-v/--verbose: --log-level is given too: say one or the other")
         elif level is None:
             problems.append(
-                f"-v/--verbose: {given['verbose']!r} is not one of: {', '.join(gearmand.GEARMAND_LEVELS).upper()}"
+                f"-v/--verbose: {quoted(given['verbose'])} is not one of: {', '.join(gearmand.GEARMAND_LEVELS).upper()}"
             )
         else:
             flags["log_level"] = level
@@ -254,12 +252,12 @@ def _unknown(arguments: Iterable[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("-") and argument != "-":
             flag = argument.partition("=")[0]
-            problems.append(f"{flag}: no such option{gearmand.nearest(flag, known, '--')}")
+            problems.append(f"{printable(flag)}: no such option{gearmand.nearest(flag, known, '--')}")
             after_unknown_option = "=" not in argument
             continue
         if not after_unknown_option:  # else it was meant as that option's value
             hint = ": a configuration file is named with --config FILE" if argument.startswith("@") else ""
-            problems.append(f"{argument}: serve takes options only{hint}")
+            problems.append(f"{printable(argument)}: serve takes options only{hint}")
         after_unknown_option = False
     return problems
 

@@ -3,8 +3,9 @@
 Commands of one moment are gathered into one proposal; while that is being made durable the next one gathers. Whoever
 proposed learns nothing before the proposal is committed and applied: then its effects are delivered, in order.
 
-*Urgent* commands start a proposal at the end of the loop's turn. *Lazy* ones, which nobody waits for and whose loss
-repeats no work, wait up to `LAZY_DELAY` for company, so that they do not stand in the way of what comes next.
+*Urgent* commands start a proposal at the end of the loop's turn. *Prompt* ones, which nobody waits for but whose loss
+would repeat work, do so unless a write began within `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to
+`LAZY_DELAY` for company. So a commit is paid for by many commands, and does not stand in the way of what comes next.
 
 Not for: what commands mean (`cluster.jobs`), who is connected (`node.gateway`), which entries are committed
 (`cluster.consensus`), how bytes get to the disk (`cluster.storage`).
@@ -34,12 +35,15 @@ from cluster.jobs import (
 from cluster.log import Entry, EntryKind
 from cluster.storage import Mirror, StorageThread
 from node.errors import UnknownEntryError
+from node.memory import QueueMemory, trim
 
 LAZY_DELAY: Final = 0.002
 """Seconds that a lazy command waits for company."""
 MAX_BATCH_COMMANDS: Final = 4096
 MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
+MAX_WRITES: Final = 1
+"""Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
 MIRROR_SEGMENTS: Final = 48
 """Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
 MIRROR_LOG_BYTES: Final = 32 << 20
@@ -55,6 +59,9 @@ class EffectSink(Protocol):
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry, in order, before returning."""
+
+    def flush(self) -> None:
+        """Send what the effects delivered so far have to say."""
 
 
 class Driver:
@@ -91,10 +98,16 @@ class Driver:
         self._closed: list[list[Command]] = []
         self._urgent = False
         """Whether somebody waits for what has gathered."""
+        self._hungry = False
+        """Whether somebody would wait for it, were there a job."""
         self._turn_end: asyncio.Handle | None = None
         self._lazy_timer: asyncio.TimerHandle | None = None
         self._proposals: dict[int, Proposal] = {}
         self._writes = 0
+        self.in_turn = False
+        """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
+        self._wrote = 0.0
+        """When the last write began."""
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline = 0
@@ -103,6 +116,7 @@ class Driver:
         self._mirroring = False
         self._mirror_timer: asyncio.TimerHandle | None = None
         self._unmirrored_bytes = 0
+        self._memory = QueueMemory()
         self._stopped = False
 
     @property
@@ -136,6 +150,25 @@ class Driver:
         if not self._urgent and self._lazy_timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
 
+    def propose_while_idle(self, command: Command) -> None:
+        """Bring a command before the table that can wait as long as there is no job to be had."""
+        self._hungry = True
+        self.propose_lazily(command)
+
+    def propose_promptly(self, command: Command) -> None:
+        """Bring a command before the table that nobody waits for, but whose loss would repeat work.
+
+        It begins a write at once, unless one began within `LAZY_DELAY`: then it waits for company until that is over.
+        """
+        self._gather(command, 0)
+        if self._urgent:
+            return
+        wait = self._wrote + LAZY_DELAY - self._loop.time()
+        if wait <= 0:
+            self._hurry()
+        elif self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(wait, self._hurry)
+
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call back once everything proposed here so far is applied; at once when it is."""
         if self.applied_number == self.numbered:
@@ -157,11 +190,13 @@ class Driver:
     def _hurry(self) -> None:
         """Begin a write at the end of this turn, or as soon as the one under way is done."""
         self._urgent = True
-        if self._writes == 0:
-            self._turn_end = self._loop.call_soon(self._end_turn)
+        if self._writes < MAX_WRITES and not self.in_turn:
+            self._turn_end = self._loop.call_soon(self.end_turn)
 
-    def _end_turn(self) -> None:
-        if self._writes == 0:
+    def end_turn(self) -> None:
+        """Begin the write that was asked for in this turn, if none is under way."""
+        self.in_turn = False
+        if self._urgent and self._writes < MAX_WRITES:
             with self._guard():
                 self._propose_gathered()
                 self._pump()
@@ -176,7 +211,7 @@ class Driver:
             self._on_failure(error)
 
     def _propose_gathered(self) -> None:
-        self._urgent = False
+        self._urgent = self._hungry = False
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
             self._lazy_timer = None
@@ -186,6 +221,7 @@ class Driver:
             self._gathered_bytes = 0
         if self._stopped or not self._closed:
             return
+        self._wrote = self._loop.time()
         closed, self._closed = self._closed, []
         first = self.numbered + 1 - sum(map(len, closed))
         now = int(self._clock() * 1000)
@@ -209,12 +245,14 @@ class Driver:
 
     def _persisted(self, sequence: int) -> None:
         self._writes -= 1
+        self.in_turn = True
         self._consensus.persisted(sequence)
-        # The next write is under way before this one's effects are worked out: disk and processor work at once.
         with self._guard():
-            if self._urgent and self._writes == 0:
+            # The next write is under way before this one's effects are worked out: disk and processor work at once.
+            if self._urgent and self._writes < MAX_WRITES:
                 self._propose_gathered()
             self._pump()
+        self.end_turn()
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
         table = self.table
@@ -237,6 +275,10 @@ class Driver:
         waiting = self._waiting
         while waiting and waiting[0][0] <= self.applied_number:
             waiting.popleft()[1]()
+        if self._sink is not None:
+            self._sink.flush()
+        if self._hungry and not self._urgent and any(self.table.waiting.ready):
+            self._hurry()
         self._arm_deadline()
         if not self._mirroring:
             if len(self.table.dirty) >= MIRROR_SEGMENTS or self._unmirrored_bytes >= MIRROR_LOG_BYTES:
@@ -290,6 +332,8 @@ class Driver:
 
     def _mirrored(self) -> None:
         self._mirroring = False
+        if self._memory.drained(len(self.table.jobs)):
+            self._loop.run_in_executor(None, trim)
 
     def stop(self) -> None:
         """Mirror the table a last time, so that a restart has nothing to catch up with; accept nothing more."""

@@ -45,7 +45,10 @@ class LogWriter:
         self._max_waiting_lines = max_waiting_lines
         self._descriptor = 2 if path is None else _open(path)
         self._lines: collections.deque[str] = collections.deque()
-        self._wake = threading.Condition()
+        lock = threading.Lock()
+        self._wake = threading.Condition(lock)
+        self._idle = threading.Condition(lock)
+        self._writing = False
         self._closing = False
         self.dropped = 0
         """Lines that were dropped because those before them could not be written in time, or at all."""
@@ -79,6 +82,11 @@ class LogWriter:
         finally:
             os.close(fresh)
 
+    def flush(self, timeout: float) -> bool:
+        """Wait at most `timeout` seconds until every line taken so far is written or dropped; tell whether it is."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._lines and not self._writing, timeout)
+
     def close(self, timeout: float = _CLOSE_TIMEOUT) -> None:
         """Write what waits and stop, or give up after `timeout` seconds when nobody takes it."""
         with self._wake:
@@ -92,10 +100,13 @@ class LogWriter:
         reported = 0
         while True:
             with self._wake:
-                while not self._lines and not self._closing:
-                    self._wake.wait()
+                self._writing = False
+                if not self._lines:
+                    self._idle.notify_all()
+                self._wake.wait_for(lambda: self._lines or self._closing)
                 lines = list(self._lines)
                 self._lines.clear()
+                self._writing = bool(lines)
                 if not lines:
                     return
             data = memoryview("".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))

@@ -198,7 +198,7 @@ class _Server:
         if self._failure is None:
             self._stop.clear()
             await self._either(settled)
-            gateway.end_turn()
+            gateway.flush()
 
     def _signalled(self) -> None:
         self._signals += 1

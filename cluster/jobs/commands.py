@@ -94,11 +94,19 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
 
 
 class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=10):
-    """GRAB_JOB and its kin: take the best job now, and perhaps reserve some more behind it."""
+    """GRAB_JOB and its kin: reserve the best job now, and perhaps some more behind it."""
 
     session: int
     ahead: int
     """How many further jobs may be reserved for this session where the queue is deep enough."""
+
+
+class Prefetch(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=20):
+    """A fast worker is about to run out of reserved jobs: reserve some more, without an answer."""
+
+    session: int
+    ahead: int
+    """How many, where the queue is deep enough."""
 
 
 class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=11):
@@ -108,7 +116,7 @@ class Park(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknow
 
 
 class Take(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=12):
-    """A reserved job was handed to its worker: it runs."""
+    """A reserved job was handed to its worker: it runs. From here on the loss of the worker uses up an attempt."""
 
     session: int
     job: int
@@ -179,6 +187,7 @@ Command = (
     | CantAny
     | Submit
     | Grab
+    | Prefetch
     | Park
     | Take
     | Unreserve

@@ -52,7 +52,7 @@ class Refused(msgspec.Struct, array_like=True, gc=False):
 
 
 class Assigned(msgspec.Struct, array_like=True, gc=False):
-    """Answer to Grab: the session runs the job from now on."""
+    """Answer to Grab: the job is reserved for this session, which is waiting for it: Take is to follow."""
 
     session: int
     job: Job

@@ -27,15 +27,26 @@ class Function:
         self.queues: tuple[deque[int], deque[int], deque[int]] = (deque(), deque(), deque())
         """Numbers of the waiting jobs in order; among them jobs that have ended and are passed over."""
         self.workers: dict[Session, None] = {}
-        self.sleepers: dict[Session, None] = {}
-        """Parked workers in the order in which they were parked."""
+        self.sleepers: dict[Session, int] = {}
+        """Workers that were parked, each with the number of that parking, in the order of the parkings. One that has
+        been woken since, or parked again, is passed over: waking a worker costs nothing for what else it can do."""
 
     def add_sleeper(self, session: Session) -> None:
         """Add a parked worker, in its place."""
-        behind = next(reversed(self.sleepers), None)
-        self.sleepers[session] = None
-        if behind is not None and behind.parked > session.parked:
-            self.sleepers = dict.fromkeys(sorted(self.sleepers, key=_parked))
+        sleepers = self.sleepers
+        sleepers.pop(session, None)
+        last = next(reversed(sleepers.values()), 0)
+        sleepers[session] = session.parked
+        if last > session.parked:
+            self.sleepers = dict(sorted(sleepers.items(), key=_parking))
+
+    def wake_last(self) -> Session | None:
+        """Take out the sleeper that was parked last; None: nobody sleeps."""
+        while self.sleepers:
+            session, parking = self.sleepers.popitem()
+            if session.parked == parking:
+                return session
+        return None
 
     def forget_ended(self, priority: int, jobs: dict[int, Job]) -> None:
         """Let go of ended jobs inside the queue once they are the greater part of it."""
@@ -46,5 +57,5 @@ class Function:
             queue.extend(alive)
 
 
-def _parked(session: Session) -> int:
-    return session.parked
+def _parking(sleeper: tuple[Session, int]) -> int:
+    return sleeper[1]

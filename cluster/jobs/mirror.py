@@ -263,7 +263,7 @@ def _restore_order(table: JobTable) -> None:
     asleep = [session for node in table.nodes.values() for session in node.sessions.values() if session.parked]
     for session in sorted(asleep, key=_parked):
         for name in session.abilities:
-            table.functions[name].sleepers[session] = None
+            table.functions[name].add_sleeper(session)
 
 
 def _position(job: Job) -> int:

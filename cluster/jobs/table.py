@@ -83,6 +83,7 @@ class JobTable:
             c.CantAny: self._cant_any,
             c.Submit: self._submit,
             c.Grab: self._grab,
+            c.Prefetch: self._prefetch,
             c.Park: self._park,
             c.Take: self._take,
             c.Unreserve: self._unreserve,
@@ -122,10 +123,15 @@ class JobTable:
         return effects
 
     def _admit(self, batch: c.Batch) -> Node | None:
-        """Tell whose batch this is; None when nothing of it may be applied."""
+        """Tell whose batch this is; None when nothing of it may be applied.
+
+        A node that was declared down comes back with a new incarnation, or not at all: nobody would end the sessions
+        that it opened in the old one.
+        """
         node = self.nodes.get(batch.node)
         if node is not None and batch.incarnation <= node.incarnation:
-            return node if batch.incarnation == node.incarnation and batch.first <= node.last + 1 else None
+            current = batch.incarnation == node.incarnation and node.up
+            return node if current and batch.first <= node.last + 1 else None
         if batch.incarnation < 1 or batch.first != 1 or not batch.commands or type(batch.commands[0]) is not c.NodeUp:
             return None
         if node is None:
@@ -310,25 +316,29 @@ class JobTable:
         session = node.sessions.get(command.session)
         job = None
         if session is not None:
-            self._unpark(session)
+            session.parked = 0
             job = self.waiting.take(session)
         if session is None or job is None:
             if node.audible:
                 node.effects.append(NoJob(command.session))
             return
-        self._run(session, job)
+        self._hold(session, job)
         if node.audible:
             node.effects.append(Assigned(session.number, job))
-        if command.ahead > 0:
-            self._reserve_ahead(session, job.function, command.ahead)
+        self._reserve_ahead(session, command.ahead)
 
-    def _reserve_ahead(self, session: Session, first: Function, most: int) -> None:
+    def _prefetch(self, node: Node, command: c.Prefetch) -> None:
+        session = node.sessions.get(command.session)
+        if session is not None and not session.parked:
+            self._reserve_ahead(session, command.ahead)
+
+    def _reserve_ahead(self, session: Session, most: int) -> None:
         """Reserve further jobs for a fast worker.
 
         Only deep queues are shared out ahead of demand, each by its own depth: no other worker of a function is to find
         its queue empty meanwhile.
         """
-        shares = {first.name: _share(first)}
+        shares: dict[bytes, int] = {}
         for _ in range(most):
             best = self.waiting.best(session)
             if best is None:
@@ -345,8 +355,6 @@ class JobTable:
     def _run(self, session: Session, job: Job) -> None:
         function: Function = job.function
         job.state = _RUNNING
-        job.holder = session
-        session.holding.add(job.number)
         function.running += 1
         function.pending[job.priority] -= 1
         self.dirty.add(job.number // SEGMENT)
@@ -355,11 +363,14 @@ class JobTable:
             job.deadline = min(self.now + ability.time_limit, FOREVER)
             self.deadlines.set(job.deadline, job.number)
 
-    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
+    def _hold(self, session: Session, job: Job) -> None:
         job.state = _RESERVED
         job.holder = session
         session.holding.add(job.number)
         self.dirty.add(job.number // SEGMENT)
+
+    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
+        self._hold(session, job)
         if session.node.audible:
             session.node.effects.append(Reserved(session.number, job, wake))
 
@@ -380,7 +391,7 @@ class JobTable:
             return
         for number in sorted(session.holding):
             self._lift_deadline(self.jobs[number])
-        self._unpark(session)
+        session.parked = 0
         job = self.waiting.take(session)
         if job is not None:
             self._reserve(session, job, wake=True)
@@ -388,23 +399,18 @@ class JobTable:
         self.parkings += 1
         session.parked = self.parkings
         for name in session.abilities:
-            self.functions[name].sleepers[session] = None
-
-    def _unpark(self, session: Session) -> None:
-        if session.parked:
-            session.parked = 0
-            for name in session.abilities:
-                self.functions[name].sleepers.pop(session, None)
+            self.functions[name].add_sleeper(session)
 
     def _wake(self, function: Function) -> None:
         """Reserve waiting jobs for sleeping workers, the one last parked first, one job each."""
-        sleepers = function.sleepers
-        while sleepers and any(function.waiting):
-            session, _ = sleepers.popitem()
-            self._unpark(session)
+        while any(function.waiting):
+            session = function.wake_last()
+            if session is None:
+                return
+            session.parked = 0
             job = self.waiting.take(session)
-            if job is not None:
-                self._reserve(session, job, wake=True)
+            assert job is not None
+            self._reserve(session, job, wake=True)
 
     # -- the end of a run --------------------------------------------------------------------------
 
@@ -456,7 +462,7 @@ class JobTable:
     def _release(self, job: Job) -> None:
         """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
         session: Session = job.holder
-        session.holding.discard(job.number)
+        _discard(session.holding, job.number)
         job.holder = None
         if job.state is _RUNNING:
             job.function.running -= 1
@@ -495,7 +501,7 @@ class JobTable:
         job.state = _ENDED
         function.total -= 1
         for listener in job.listeners:
-            listener.listening.discard(job.number)
+            _discard(listener.listening, job.number)
         if job.key is not None:
             self.keys.remove(job.key, function.name)
         if not self.jobs:
@@ -558,6 +564,12 @@ class JobTable:
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
         return self.deadlines.next()
+
+
+def _discard(numbers: set[int], number: int) -> None:
+    numbers.discard(number)
+    if not numbers:
+        numbers.clear()  # an emptied set keeps the room of its best days
 
 
 def _share(function: Function) -> int:

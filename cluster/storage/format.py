@@ -49,6 +49,8 @@ _TABLES: Final = {
         "(idx INTEGER PRIMARY KEY, term INTEGER NOT NULL, kind INTEGER NOT NULL, crc INTEGER NOT NULL,"
         " data BLOB NOT NULL)"
     ),
+    # Rows only while payloads are there whose mirror is not; the search for them takes a look at every payload.
+    "staged": "(mirror INTEGER PRIMARY KEY)",
     "segments": "(id INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
     "payloads": "(job INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
 }
@@ -184,6 +186,8 @@ def _prepare(db: sqlite3.Connection, path: Path, shape: wal.Survey) -> None:
     """Configure the connection and finish what a crash may have left, checking that the crash alone explains it."""
     for pragma in (
         "synchronous = FULL",
+        # On macOS an fsync reaches the disk's cache only; elsewhere this changes nothing.
+        "fullfsync = ON",
         # Done by `Upkeep`: SQLite's own passes over the errors of a checkpoint.
         "wal_autocheckpoint = 0",
         f"journal_size_limit = {_WAL_KEPT_BYTES}",

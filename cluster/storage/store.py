@@ -37,6 +37,7 @@ class Store:
         self._compacted = 0
         self._applied = 0
         self._last = 0
+        self._staged = False
         self._segment_numbers: set[int] = set()
         self._upkeep = Upkeep(db)
         self._segments = BlobTable(db, self.path, "segments", "id")
@@ -50,7 +51,7 @@ class Store:
         is for tests, which put a failing disk there.
         """
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise from_os(error, directory) from error
         lock = DirectoryLock(directory)
@@ -147,7 +148,9 @@ class Store:
         """
         self._check_mirror(applied_index)
         with self._guard(), self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO staged VALUES (?)", (applied_index,))
             size = self._payloads.write(payloads, applied_index)
+        self._staged = True
         self._upkeep.wrote(len(payloads), size)
 
     def write_mirror(self, mirror: Mirror) -> None:
@@ -167,6 +170,8 @@ class Store:
             self._segments.delete(dropped)
             size += self._payloads.write(mirror.payloads, mirror.applied_index)
             self._payloads.delete(mirror.dropped_payloads)
+            if self._staged:
+                self._db.execute("DELETE FROM staged WHERE mirror <= ?", (mirror.applied_index,))
             numbers = (
                 mirror.applied_index,
                 mirror.applied_term,
@@ -180,6 +185,7 @@ class Store:
                 (*numbers, checksum(mirror.meta, *numbers), mirror.meta),
             )
         self._segment_numbers = held
+        self._staged = False
         self._applied = mirror.applied_index
         self._compacted = compact_to
         changes = len(mirror.segments) + len(mirror.payloads) + len(mirror.dropped_payloads)
@@ -240,7 +246,10 @@ class Store:
             if not self._compacted <= self._applied <= self._last:
                 raise corrupt(self.path, f"the mirror is of entry {self._applied}, the log ends at {self._last}")
             self._segment_numbers = set(self._segments.numbers())
-            self._payloads.delete_after(self._applied)
+            if self._db.execute("SELECT count(*) FROM staged").fetchone() != (0,):
+                with self._transaction():
+                    self._payloads.delete_after(self._applied)
+                    self._db.execute("DELETE FROM staged")
             self._upkeep.compacted(self._compacted)
 
     def _check_mirror(self, applied_index: int) -> None:

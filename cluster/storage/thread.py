@@ -78,7 +78,13 @@ class StorageThread:
         self._queue.put(_Mirror(mirror, done))
 
     def close(self) -> None:
-        """Finish everything handed over, close the store, and wait for that."""
+        """Finish everything handed over, close the store, and wait for that; doing so again does nothing.
+
+        The acknowledgements are delivered, so a loop must go on running for a moment if they are wanted.
+        """
+        if self._thread.ident is None:
+            self._store.close()
+            return
         self._queue.put(None)
         self._thread.join()
 

@@ -51,7 +51,7 @@ class Effective(msgspec.Struct, frozen=True):
                 if setting.panel != panel:
                     continue
                 value: Any = getattr(self.configuration, setting.field)
-                origin = _printable(self.origins[setting.field])
+                origin = values.printable(self.origins[setting.field])
                 if setting.field == "log_file" and value is None:
                     value = "stderr"
                 if value is None:
@@ -147,7 +147,7 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
 
 
 def _take_file(collected: _Collected, file: str, place: str) -> None:
-    shown = _printable(file)
+    shown = values.printable(file)
     try:
         document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except OSError as error:
@@ -185,7 +185,7 @@ def _take_environment(collected: _Collected, environment: Mapping[str, str]) -> 
             collected.take(setting, written, variable, variable)
         elif not _SERVICE_LINK.fullmatch(f"{variable}={written}"):
             hint = nearest(variable, (*known, CONFIG_VARIABLE), ENVIRONMENT_PREFIX)
-            collected.problems.append(f"{_printable(variable)}: no setting has this name{hint}")
+            collected.problems.append(f"{values.printable(variable)}: no setting has this name{hint}")
 
 
 def _combine_listen(collected: _Collected, port: str | None) -> None:
@@ -224,8 +224,3 @@ def _take_host_name(collected: _Collected) -> None:
         collected.values["name"] = BY_FIELD["name"].read(host)
     except (OSError, values.UnusableValueError) as error:
         collected.problems.append(f"--name: the host's own name cannot be the node's, choose one: {error}")
-
-
-def _printable(text: str) -> str:
-    """Return text fit for one line of a message or a comment."""
-    return text if text.isprintable() else ascii(text)

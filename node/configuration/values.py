@@ -51,6 +51,11 @@ def quoted(text: object) -> str:
     return shown if len(shown) <= 80 else f"{shown[:76]}...{shown[-1]}"
 
 
+def printable(text: str) -> str:
+    """Return text fit for one line of a message or a comment."""
+    return text if text.isprintable() else ascii(text)
+
+
 def _text(written: Any) -> str:
     if not isinstance(written, str):
         raise UnusableValueError(

@@ -5,7 +5,6 @@ A long list is made piece by piece, a piece for each turn of the loop, and no fa
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,7 @@ import protocol as p
 from cluster.jobs import Cancel, Command, CreateFunction, DropFunction, Job, SetLimit
 from node.configuration import Configuration
 from node.gateway.connection import Connection
+from node.version import VERSION
 from protocol import AdminCommand, ok_line
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Administration:
     def __init__(self, gateway: "Gateway", configuration: Configuration) -> None:
         self._gateway = gateway
         self._table = gateway.table
-        self._version = version("gearmesh").encode()
+        self._version = VERSION.encode()
         self._log_level = str(configuration.log_level).upper().encode()
         self._plain: dict[type[AdminCommand], Callable[[], bytes]] = {
             p.Version: lambda: ok_line(self._version),
@@ -69,7 +69,7 @@ class Administration:
         connection.send(b"".join(piece))
         if len(piece) < PIECE:
             connection.send(END)
-            connection.answered()
+            connection.when_writable(connection.answered)  # not before: lists are long, and cost the others' time
         else:
             connection.when_writable(lambda: self._send_piece(connection, rows))
 

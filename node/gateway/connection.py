@@ -25,6 +25,8 @@ MAX_SUBMITTED: Final = 8 << 20
 """Bytes of workload on their way to the table beyond which a connection is not read from."""
 MAX_INBOX: Final = 1024
 """Held-back messages beyond which a connection is not read from."""
+QUOTA: Final = 512
+"""Messages of one connection that are seen to in one turn of the loop: the others have their turn too."""
 WRITE_HIGH: Final = 8 << 20
 """Unsent bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
 WRITE_LOW: Final = 1 << 20
@@ -71,7 +73,9 @@ class Connection(asyncio.Protocol):
         "_inbox",
         "_on_writable",
         "_out",
+        "_quota",
         "_reading",
+        "_tired",
         "_transport",
         "client_id",
         "closed",
@@ -110,6 +114,9 @@ class Connection(asyncio.Protocol):
         self._on_writable: Callable[[], None] | None = None
         self._held_back = False
         """Whether the peer does not read what it is sent."""
+        self._tired = False
+        """Whether it has used up its quota and goes on in the next turn."""
+        self._quota = QUOTA
         self._ended = False
         """Whether the peer has said that it will send nothing more."""
 
@@ -130,13 +137,28 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
-        messages = self._decoder.feed(data)
+        gateway = self._gateway
+        gateway.driver.in_turn = True
+        try:
+            self._take_in(self._decoder.feed(data))
+        finally:
+            gateway.flush()
+            gateway.driver.end_turn()
+
+    def _take_in(self, messages: list[Message]) -> None:
         if self._decoder.pending:
             self.heard = self._gateway.time()
         if self._inbox or self._held_back:
             self._inbox.extend(messages)
-        else:
+        elif len(messages) <= QUOTA:
             self._process(messages)
+        else:
+            self._process(messages[:QUOTA])
+            self._inbox.extend(messages[QUOTA:])
+        self._quota -= len(messages)
+        if self._quota < 0 and not self._tired:
+            self._tired = True
+            self._gateway.resume_later(self)
         self._regulate()
 
     def eof_received(self) -> bool:
@@ -184,12 +206,12 @@ class Connection(asyncio.Protocol):
         if isinstance(message, Fault):
             self.send(encode_error(message.code, message.text))
             if message.fatal:
-                log.info("connection closed", peer=self.peer, why=message.text.decode("utf-8", "replace"))
+                log.info("connection_closed", peer=self.peer, why=message.text.decode("utf-8", "replace"))
                 self.close()
         elif isinstance(message, AdminFault):
             self.send(message.line)
             if message.fatal:
-                log.info("connection closed", peer=self.peer, why="a text line is too long")
+                log.info("connection_closed", peer=self.peer, why="a text line is too long")
                 self.close()
         elif isinstance(message, AdminCommand):
             self._gateway.administer(self, message)
@@ -207,8 +229,15 @@ class Connection(asyncio.Protocol):
         if self._on_writable is not None and not self._held_back:
             callback, self._on_writable = self._on_writable, None
             callback()
+        self._tired = False
+        self._quota = QUOTA
         inbox = self._inbox
         while inbox and not self.closed and not self._held_back:
+            if not self._quota:
+                self._tired = True
+                self._gateway.resume_later(self)
+                break
+            self._quota -= 1
             message = inbox[0]
             if self.waiting and (type(message) is not Packet or message.kind not in PIPELINED):
                 break
@@ -228,6 +257,7 @@ class Connection(asyncio.Protocol):
             return
         busy = (
             self._held_back
+            or self._tired
             or self.waiting > MAX_WAITING
             or self.submitted > MAX_SUBMITTED
             or len(self._inbox) > MAX_INBOX
@@ -268,7 +298,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
         if self._held_back and self._transport.get_write_buffer_size() > self._gateway.max_unread:
-            log.warning("connection closed", peer=self.peer, why="it does not read what it is sent")
+            log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent")
             self.abort()
 
     def close(self) -> None:

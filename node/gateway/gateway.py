@@ -21,6 +21,7 @@ from cluster.jobs import (
     Job,
     NoJob,
     Outcome,
+    Prefetch,
     Refusal,
     Refused,
     Reserved,
@@ -103,7 +104,8 @@ class Gateway:
         """Connections with something to send at the end of the turn."""
         self._resumable: list[Connection] = []
         """Connections that can go on with what they were held back with."""
-        self._turn_end: asyncio.Handle | None = None
+        self._next_turn: asyncio.Handle | None = None
+        self._flush: asyncio.Handle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
         self._watched: dict[Connection, None] = {}
@@ -173,7 +175,7 @@ class Gateway:
             self.driver.propose(SessionClose(connection.number))
         self.check_drained()
         if error is not None:
-            log.debug("connection lost", peer=connection.peer, error=str(error))
+            log.debug("connection_lost", peer=connection.peer, error=str(error))
 
     def open_session(self, connection: Connection) -> None:
         """Make the table know this connection, if it does not yet."""
@@ -208,22 +210,28 @@ class Gateway:
     def send_later(self, connection: Connection) -> None:
         """Write what this connection has to send at the end of the turn."""
         self._unsent.append(connection)
-        if self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self.end_turn)
+        if self._flush is None and not self.driver.in_turn:
+            self._flush = self._loop.call_soon(self.flush)
 
     def resume_later(self, connection: Connection) -> None:
-        """Let the connection go on with what it was held back with, at the end of the turn."""
+        """Let the connection go on with what it was held back with, in the next turn."""
         self._resumable.append(connection)
-        if self._turn_end is None:
-            self._turn_end = self._loop.call_soon(self.end_turn)
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._resume)
 
-    def end_turn(self) -> None:
-        """Let held-back connections go on, and write everything there is to write: one write for each connection."""
-        self._turn_end = None
+    def _resume(self) -> None:
+        self._next_turn = None
         resumable, self._resumable = self._resumable, []
         for connection in resumable:
             if not connection.closed:
                 connection.resume()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write everything there is to write: one write for each connection."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
         unsent, self._unsent = self._unsent, []
         for connection in unsent:
             connection.flush()
@@ -265,7 +273,12 @@ class Gateway:
             self._offer(connection, worker)
             return
         worker.grabbing = False
-        self.assign(connection, worker, effect.job)
+        if worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
+            # Jobs that were reserved while the answer was on its way come before it in their queue.
+            self._keep(connection, worker, effect.job)
+            self.take_reserved(connection, worker)
+        else:
+            self.assign(connection, worker, effect.job)
         connection.answered()
 
     def _no_job(self, effect: NoJob) -> None:
@@ -277,7 +290,10 @@ class Gateway:
             worker.late -= 1
             return
         worker.grabbing = False
-        connection.send(NO_JOB)
+        if worker.reserved:
+            self.take_reserved(connection, worker)
+        else:
+            connection.send(NO_JOB)
         connection.answered()
 
     def _reserved(self, effect: Reserved) -> None:
@@ -290,9 +306,8 @@ class Gateway:
 
     def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         if not worker.reserved:
-            worker.reserved_at = self.time()
             self._watch(connection)
-        worker.reserved.append(job)
+        worker.reserved.append((job, self.time()))
 
     def _offer(self, connection: Connection, worker: WorkerSession) -> None:
         """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
@@ -309,9 +324,10 @@ class Gateway:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
-        if job in worker.reserved:
-            worker.reserved.remove(job)
-            return
+        for kept in worker.reserved:
+            if kept[0] is job:
+                worker.reserved.remove(kept)
+                return
         self.forget_progress(job)
         if worker.running.pop(job.handle, None) is not None and effect.why is Revocation.CANCELLED:
             worker.muted.add(job.handle)
@@ -337,6 +353,7 @@ class Gateway:
 
     def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         """Send a job to its worker."""
+        self.driver.propose_lazily(Take(connection.number, job.number))
         handle = job.handle
         worker.running[handle] = job
         worker.muted.discard(handle)
@@ -345,14 +362,18 @@ class Gateway:
 
     def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
         """Hand over the job that was reserved first."""
-        job = worker.reserved.popleft()
-        self.driver.propose_lazily(Take(connection.number, job.number))
+        driver, reserved = self.driver, worker.reserved
+        job, _ = reserved.popleft()
         self.assign(connection, worker, job)
+        ahead = worker.ahead()
+        if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
+            driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))
+            worker.prefetched = driver.numbered
 
     def give_back(self, connection: Connection, worker: WorkerSession) -> None:
         """Give back every job the worker has not fetched, the last first, so that they queue as they did."""
         while worker.reserved:
-            self.driver.propose(Unreserve(connection.number, worker.reserved.pop().number))
+            self.driver.propose(Unreserve(connection.number, worker.reserved.pop()[0].number))
 
     def grab(self, connection: Connection, worker: WorkerSession) -> None:
         """Note that the table's answer to GRAB_JOB is awaited."""
@@ -377,7 +398,7 @@ class Gateway:
         for connection in list(self._watched):
             worker = connection.worker
             assert worker is not None
-            if worker.reserved and now - worker.reserved_at > RESERVATION_TIME:
+            if worker.reserved and now - worker.reserved[0][1] > RESERVATION_TIME:
                 self.give_back(connection, worker)
             if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
                 worker.grabbing = False
@@ -424,7 +445,7 @@ class Gateway:
         for connection in list(self.connections.values()):
             if connection.stalled and connection.heard < since:
                 connection.send(encode_error(b"TIMEOUT", b"The rest of a packet did not come"))
-                log.info("connection closed", peer=connection.peer, why="the rest of a packet did not come")
+                log.info("connection_closed", peer=connection.peer, why="the rest of a packet did not come")
                 connection.close()
         if self.connections:
             self._stall_check = self._loop.call_later(timeout / STALL_CHECKS, self._check_stalls)

@@ -91,7 +91,7 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         gateway.forget_progress(job)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.
         if job.background:
-            driver.propose(Finish(connection.number, job.number))
+            driver.propose_promptly(Finish(connection.number, job.number))
         else:
             driver.propose_lazily(Finish(connection.number, job.number))
 

@@ -54,12 +54,14 @@ class _Requests:
         self._gateway = gateway
         self._driver = gateway.driver
         self._table = gateway.table
+        self._on_their_way: dict[bytes, int] = {}
+        """For each function: the number of the last job submitted here."""
 
     # -- clients ------------------------------------------------------------------------------------------------------
 
     def submitter(self, priority: int, *, background: bool) -> Handler:
         """Make the function for one of the six plain submits."""
-        gateway, propose = self._gateway, self._driver.propose
+        gateway, driver, on_their_way = self._gateway, self._driver, self._on_their_way
 
         def submit(connection: Connection, args: list[bytes]) -> None:
             function, unique, workload = args
@@ -68,7 +70,8 @@ class _Requests:
             size = len(workload)
             connection.waiting += 1
             connection.submitted += size
-            propose(Submit(connection.number, function, unique, workload, priority, background), size)
+            driver.propose(Submit(connection.number, function, unique, workload, priority, background), size)
+            on_their_way[function] = driver.numbered
 
         return submit
 
@@ -185,13 +188,26 @@ class _Requests:
             connection.waiting += 1
             driver.when_settled(connection.answered)
         else:
-            driver.propose_lazily(Park(connection.number))
+            driver.propose_while_idle(Park(connection.number))
 
     def _may_find(self, connection: Connection) -> bool:
         """Tell whether the table, as this node has it, has a job for the connection."""
         node = self._table.nodes.get(self._driver.name)
         session = node.sessions.get(connection.number) if node is not None else None
         return session is not None and self._table.waiting.best_priority(session) is not None
+
+    def _may_find_soon(self, connection: Connection) -> bool:
+        """Tell whether a job for the connection is on its way to the table: then the table is asked, behind it."""
+        applied = self._driver.applied_number
+        submitted = self._on_their_way
+        if applied == self._driver.numbered:
+            submitted.clear()
+            return False
+        session = self._table.nodes[self._driver.name].sessions.get(connection.number)
+        abilities = session.abilities if session is not None else ()
+        if len(abilities) <= len(submitted):
+            return any(submitted.get(name, 0) > applied for name in abilities)
+        return any(number > applied for name, number in submitted.items() if name in abilities)
 
     def grabber(self, form: PacketType) -> Handler:
         """Make the function for one of the three ways to ask for a job."""
@@ -207,11 +223,15 @@ class _Requests:
             reserved = worker.reserved
             if reserved:
                 # A better job that came since is not kept waiting behind one that was reserved ahead.
-                priority = reserved[0].priority
-                if not (priority and any(table.waiting.ready[:priority])) or not self._finds_better(connection, priority):
+                priority = reserved[0][0].priority
+                if not (any(table.waiting.ready[:priority]) and self._finds_better(connection, priority)):
                     gateway.take_reserved(connection, worker)
                     return
-            elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
+            elif (
+                worker.abilities_number <= driver.applied_number
+                and not self._may_find(connection)
+                and not self._may_find_soon(connection)
+            ):
                 connection.send(NO_JOB)
                 return
             driver.propose(Grab(connection.number, 0 if reserved else worker.ahead()))

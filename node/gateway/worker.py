@@ -11,7 +11,7 @@ from protocol import PacketType, encode_response
 
 RESERVATION_TIME: Final = 0.05
 """Seconds after which a job that its worker has not fetched goes to the next one."""
-MAX_AHEAD: Final = 16
+MAX_AHEAD: Final = 64
 """The most jobs reserved for a fast worker behind the one it is given."""
 AHEAD_TIME: Final = 0.02
 """Seconds of work that may be reserved ahead, judged by the worker's pace."""
@@ -38,8 +38,8 @@ class WorkerSession:
         "late",
         "muted",
         "pace",
+        "prefetched",
         "reserved",
-        "reserved_at",
         "running",
     )
 
@@ -50,10 +50,8 @@ class WorkerSession:
         """It has sent PRE_SLEEP and has been sent no NOOP since."""
         self.running: dict[bytes, Job] = {}
         """The jobs it was given and has not finished, by handle."""
-        self.reserved: deque[Job] = deque()
-        """Jobs it will be given when it asks, with no further commit."""
-        self.reserved_at = 0.0
-        """When the oldest of them was reserved, on the loop's clock."""
+        self.reserved: deque[tuple[Job, float]] = deque()
+        """Jobs it will be given when it asks, with no further commit, and when each was reserved (the loop's clock)."""
         self.form = PacketType.GRAB_JOB
         """How it asked last."""
         self.grabbing = False
@@ -62,6 +60,8 @@ class WorkerSession:
         """Since when."""
         self.late = 0
         """Answers of the table that will come after the worker was told NO_JOB."""
+        self.prefetched = 0
+        """The number of the last command that reserved jobs ahead."""
         self.pace = SLOW
         self.given = 0.0
         """When it was given its last job."""

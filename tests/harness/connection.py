@@ -7,6 +7,8 @@ then. That nothing arrives is asserted by asking for an echo and seeing the echo
 import asyncio
 import contextlib
 import itertools
+import os
+import socket
 import struct
 from collections import deque
 from types import TracebackType
@@ -14,7 +16,7 @@ from typing import NamedTuple, Self
 
 from protocol import Fault, Packet, PacketType, PeerDecoder, TextLine, encode_request
 
-PATIENCE = 10.0
+PATIENCE = 20.0
 """Seconds to wait for an answer that must come; only a failing test ever waits that long."""
 
 _echo_numbers = itertools.count(1)
@@ -27,7 +29,7 @@ class Closed(NamedTuple):
 Event = Packet | TextLine | Fault | Closed
 
 
-class Unexpected(AssertionError):
+class UnexpectedAnswerError(AssertionError):
     """Something else arrived than the test expects, or nothing did in time."""
 
 
@@ -67,6 +69,10 @@ class Connection:
         """The port of this end of the connection."""
         return self._writer.get_extra_info("sockname")[1]
 
+    def duplicate_socket(self) -> socket.socket:
+        """Return a duplicate of the socket, for a test that writes past this object's buffers; the caller closes it."""
+        return socket.socket(fileno=os.dup(self._writer.get_extra_info("socket").fileno()))
+
     async def close(self) -> None:
         """Close this end in an orderly way."""
         self._writer.close()
@@ -101,27 +107,27 @@ class Connection:
             await self._writer.drain()
 
     async def next(self, *, within: float = PATIENCE) -> Event:
-        """Return what the server says next; raises Unexpected when it says nothing in time."""
+        """Return what the server says next; raises UnexpectedAnswerError when it says nothing in time."""
         try:
             async with asyncio.timeout(within):
                 while not self._events:
                     await self._read()
         except TimeoutError:
-            raise Unexpected(f"nothing arrived within {within} s") from None
+            raise UnexpectedAnswerError(f"nothing arrived within {within} s") from None
         return self._events.popleft()
 
     async def expect(self, kind: PacketType, *, within: float = PATIENCE) -> tuple[bytes, ...]:
         """Return the arguments of the next packet, which must be of this kind."""
         event = await self.next(within=within)
         if not isinstance(event, Packet) or event.kind is not kind:
-            raise Unexpected(f"expected {kind.name}, got {_shown(event)}")
+            raise UnexpectedAnswerError(f"expected {kind.name}, got {_shown(event)}")
         return tuple(event.args)
 
     async def expect_closed(self, *, within: float = PATIENCE) -> None:
         """Wait for the server to close the connection, with nothing said before."""
         event = await self.next(within=within)
         if not isinstance(event, Closed):
-            raise Unexpected(f"expected the connection to be closed, got {_shown(event)}")
+            raise UnexpectedAnswerError(f"expected the connection to be closed, got {_shown(event)}")
 
     async def until_closed(self, *, within: float = PATIENCE) -> list[Event]:
         """Return all that the server says before it closes the connection."""
@@ -138,20 +144,22 @@ class Connection:
         events: list[Event] = []
         while (event := await self.next(within=within)) != Packet(PacketType.ECHO_RES, [token]):
             if isinstance(event, Closed):
-                raise Unexpected(f"the connection was closed before the echo, after {[_shown(e) for e in events]}")
+                raise UnexpectedAnswerError(
+                    f"the connection was closed before the echo, after {[_shown(e) for e in events]}"
+                )
             events.append(event)
         return events
 
     async def expect_nothing(self, *, within: float = PATIENCE) -> None:
         """Make sure that the server has nothing to say: an echo asked for now comes first."""
         if events := await self.until_echo(within=within):
-            raise Unexpected(f"expected nothing, got {', '.join(_shown(event) for event in events)}")
+            raise UnexpectedAnswerError(f"expected nothing, got {', '.join(_shown(event) for event in events)}")
 
     async def expect_error(self, code: bytes, *, within: float = PATIENCE) -> bytes:
         """Return the text of the ERROR packet that must come next with this code."""
         actual, text = await self.expect(PacketType.ERROR, within=within)
         if actual != code:
-            raise Unexpected(f"expected ERROR {code.decode()}, got ERROR {actual!r} {text!r}")
+            raise UnexpectedAnswerError(f"expected ERROR {code.decode()}, got ERROR {actual!r} {text!r}")
         return text
 
     async def line(self, command: bytes | str, *, within: float = PATIENCE) -> bytes:
@@ -165,15 +173,15 @@ class Connection:
         rows: list[bytes] = []
         while (row := await self.next_line(within=within)) != b".":
             if not rows and row.startswith(b"ERR "):
-                raise Unexpected(f"expected a table, got {row!r}")
+                raise UnexpectedAnswerError(f"expected a table, got {row!r}")
             rows.append(row)
         return rows
 
     async def next_line(self, *, within: float = PATIENCE) -> bytes:
-        """Return the next line of text without its line end; raises Unexpected when something else comes."""
+        """Return the next line of text without its line end; raises UnexpectedAnswerError when something else comes."""
         event = await self.next(within=within)
         if not isinstance(event, TextLine):
-            raise Unexpected(f"expected a line of text, got {_shown(event)}")
+            raise UnexpectedAnswerError(f"expected a line of text, got {_shown(event)}")
         return event.line
 
     async def _read(self) -> None:

@@ -3,10 +3,8 @@
 These are the figures that a job server's users see in `top` and `ss`. Nothing here asks the server itself.
 """
 
-import os
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
 _ESTABLISHED = "01"
 _TIMER_KEEPALIVE = "02"
 
@@ -20,10 +18,9 @@ def resident_bytes(pid: int) -> int:
 
 
 def processor_seconds(pid: int) -> float:
-    """Return the processor time that the process has used so far, user and system, in seconds."""
-    # The command name is in parentheses and may itself hold spaces and parentheses.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """Return the processor time that the threads of the process have used so far, in seconds, to the microsecond."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 def context_switches(pid: int) -> int:
@@ -36,7 +33,7 @@ def context_switches(pid: int) -> int:
 
 def open_descriptors(pid: int) -> int:
     """Return how many file descriptors the process holds."""
-    return len(os.listdir(f"/proc/{pid}/fd"))
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def keepalive_is_armed(*, server_port: int, client_port: int) -> bool:

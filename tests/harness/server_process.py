@@ -5,6 +5,7 @@ The process is a child that dies with the test process. What it logs goes to a f
 
 import atexit
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ _running: "weakref.WeakSet[ServerProcess]" = weakref.WeakSet()
 _ports = random.Random(os.getpid())
 
 
-class ServerDied(Exception):
+class ServerDiedError(Exception):
     """The server process ended, or did not come to answer in time; the message holds the end of its log."""
 
 
@@ -61,7 +62,7 @@ class ServerProcess:
     def pid(self) -> int:
         """The process id of the running server."""
         if self._process is None:
-            raise ServerDied("the server has not been started")
+            raise ServerDiedError("the server has not been started")
         return self._process.pid
 
     @property
@@ -87,8 +88,8 @@ class ServerProcess:
             *self.arguments,
         ]
 
-    def start(self, *, within: float = 20.0) -> Self:
-        """Start the process and return when it answers on its port; raises ServerDied when it does not in time."""
+    def start(self, *, within: float = 60.0) -> Self:
+        """Start the process and return when it answers on its port; raises ServerDiedError when it does not in time."""
         if self.running:
             raise RuntimeError("the server is running already")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GEARMESH_")}
@@ -108,7 +109,7 @@ class ServerProcess:
         self._wait_until_it_answers(within)
         return self
 
-    def restart(self, *, within: float = 20.0) -> Self:
+    def restart(self, *, within: float = 60.0) -> Self:
         """Start again on the same data and the same port, after killing the process if it is still there."""
         self.kill()
         return self.start(within=within)
@@ -126,24 +127,35 @@ class ServerProcess:
         os.kill(self.pid, number)
 
     def terminate(self, *, within: float = 10.0) -> int:
-        """Ask the process to stop (SIGTERM) and return its exit status; raises ServerDied when it does not end."""
+        """Ask the process to stop (SIGTERM) and return its exit status; raises ServerDiedError when it does not end."""
         self.signal(signal.SIGTERM)
         return self.wait(within=within)
 
     def wait(self, *, within: float) -> int:
         """Wait for the process to end by itself and return its exit status."""
         if self._process is None:
-            raise ServerDied("the server has not been started")
+            raise ServerDiedError("the server has not been started")
         try:
             status = self._process.wait(within)
         except subprocess.TimeoutExpired:
-            raise ServerDied(f"the server had not ended after {within} s\n{self.log_tail()}") from None
+            raise ServerDiedError(f"the server had not ended after {within} s\n{self.log_tail()}") from None
         _running.discard(self)
         return status
 
     def log(self) -> str:
         """Return everything that the server has written, over all its starts."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def events(self, name: str, *, count: int = 1, within: float = 20.0) -> list[dict[str, object]]:
+        """Wait until so many events of this name are in the log, and return them; raises ServerDiedError."""
+        deadline = time.monotonic() + within
+        while True:
+            events = [event for event in map(json.loads, self.log().splitlines()) if event["event"] == name]
+            if len(events) >= count:
+                return events
+            if time.monotonic() > deadline:
+                raise ServerDiedError(f"{len(events)} of {count} events {name} after {within} s\n{self.log_tail()}")
+            time.sleep(0.01)
 
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the log, for the message of a failure."""
@@ -153,10 +165,10 @@ class ServerProcess:
         deadline = time.monotonic() + within
         while not _answers(self.host, self.port, self.pid):
             if not self.running:
-                raise ServerDied(f"the server ended with status {self.wait(within=1)}\n{self.log_tail()}")
+                raise ServerDiedError(f"the server ended with status {self.wait(within=1)}\n{self.log_tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise ServerDied(f"the server did not answer within {within} s\n{self.log_tail()}")
+                raise ServerDiedError(f"the server did not answer within {within} s\n{self.log_tail()}")
             # There is no event to wait for between a process and its port: look again soon.
             time.sleep(0.01)
 

@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 from protocol import Packet, PacketType
-from tests.harness.connection import PATIENCE, Connection, Unexpected
+from tests.harness.connection import PATIENCE, Connection, UnexpectedAnswerError
+
+SETTLING_FUNCTION = b"settling"
+"""What `Worker.settle` submits to; no worker registers it."""
 
 
 class Assignment(NamedTuple):
@@ -21,7 +24,7 @@ class Worker(Connection):
     """A connection that runs jobs."""
 
     async def can_do(self, *functions: bytes, timeout_ms: int | None = None) -> None:
-        """Register functions, with a time limit in milliseconds if one is given, and see that the server has read it."""
+        """Register functions, with a time limit in milliseconds if one is given; return when the server has read it."""
         for function in functions:
             if timeout_ms is None:
                 self.send(PacketType.CAN_DO, function)
@@ -46,14 +49,28 @@ class Worker(Connection):
             case Packet(PacketType.JOB_ASSIGN_ALL as form, [handle, function, unique, reducer, workload]):
                 return Assignment(form, handle, function, workload, unique, reducer)
             case other:
-                raise Unexpected(f"expected a job or NO_JOB, got {other}")
+                raise UnexpectedAnswerError(f"expected a job or NO_JOB, got {other}")
 
-    async def take(self, *, within: float = PATIENCE) -> Assignment:
-        """Take a job as a well-behaved worker does: ask, sleep when there is none, ask again when woken."""
-        while (job := await self.grab(within=within)) is None:
+    async def take(self, kind: PacketType = PacketType.GRAB_JOB_UNIQ, *, within: float = PATIENCE) -> Assignment:
+        """Take a job as a well-behaved worker does: ask, sleep when there is none, ask again when woken.
+
+        Right also where a job is there already: on a busy machine a server says NO_JOB rather than answer late.
+        """
+        while (job := await self.grab(kind, within=within)) is None:
             self.sleep()
             await self.woken(within=within)
         return job
+
+    async def drain(self) -> list[Assignment]:
+        """Take and complete jobs until there are none left, and return them in the order in which they came."""
+        jobs: list[Assignment] = []
+        while True:
+            while (job := await self.grab()) is not None:
+                self.complete(job.handle)
+                jobs.append(job)
+            self.sleep()
+            if not await self.until_echo():
+                return jobs
 
     def sleep(self) -> None:
         """Send PRE_SLEEP."""
@@ -86,3 +103,12 @@ class Worker(Connection):
     def progress(self, handle: bytes, numerator: int, denominator: int) -> None:
         """Report how far a job has come."""
         self.send(PacketType.WORK_STATUS, handle, b"%d" % numerator, b"%d" % denominator)
+
+    async def settle(self) -> None:
+        """Wait until the server has on disk all that was reported so far.
+
+        Changes reach the disk in the order they were made, and a background job is acknowledged when it is there: so
+        one more job, on this connection, says it of everything before. Nobody runs that job.
+        """
+        self.send(PacketType.SUBMIT_JOB_LOW_BG, SETTLING_FUNCTION, SETTLING_FUNCTION, b"")
+        await self.expect(PacketType.JOB_CREATED)

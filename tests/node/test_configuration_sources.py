@@ -121,7 +121,9 @@ class TestEachSource:
         assert effective.origins[field] == file
 
     def test_a_file_sets_it_with_tomls_own_types(self, toml):
-        file = toml('job_retries = 3\nexceptions = true\nstall_timeout = 2\nlisten = ["a:1", "[::1]:2"]\nmax_packet = 4096')
+        file = toml(
+            'job_retries = 3\nexceptions = true\nstall_timeout = 2\nlisten = ["a:1", "[::1]:2"]\nmax_packet = 4096'
+        )
         configuration = load({}, {}, config_file=file).configuration
         assert configuration.job_retries == 3
         assert configuration.exceptions is True
@@ -193,7 +195,21 @@ class TestListen:
 
     @pytest.mark.parametrize(
         "written",
-        ["", ":4730", "h:", "h:x", "h:65536", "h:-1", "a b:1", "1.2.3:4", "[::1", "[::1]4730", "[h]:1", "::1:4730", "h/1"],
+        [
+            "",
+            ":4730",
+            "h:",
+            "h:x",
+            "h:65536",
+            "h:-1",
+            "a b:1",
+            "1.2.3:4",
+            "[::1",
+            "[::1]4730",
+            "[h]:1",
+            "::1:4730",
+            "h/1",
+        ],
     )
     def test_an_address_that_is_none_is_refused_and_quoted(self, written):
         (problem,) = problems({"listen": [written]})

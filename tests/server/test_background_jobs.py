@@ -6,7 +6,7 @@ from tests.harness import JobStatus, PacketType
 class TestBackgroundJobs:
     async def test_the_client_hears_of_the_acknowledgement_and_of_nothing_else(self, client, worker, function):
         handle = await client.submit_background(function, b"w")
-        job = await worker.grab()
+        job = await worker.take()
         assert (job.handle, job.workload) == (handle, b"w")
         worker.data(handle, b"d")
         worker.progress(handle, 1, 2)
@@ -22,21 +22,21 @@ class TestBackgroundJobs:
 
     async def test_progress_is_seen_by_whoever_asks_for_the_status(self, client, worker, function):
         handle = await client.submit_background(function)
-        await worker.grab()
+        await worker.take()
         worker.progress(handle, 40, 100)
         await worker.expect_nothing()
         assert await client.status(handle) == JobStatus(known=True, running=True, numerator=40, denominator=100)
 
     async def test_a_failed_job_is_not_run_again(self, client, worker, function):
         handle = await client.submit_background(function)
-        await worker.grab()
+        await worker.take()
         worker.fail(handle)
         assert await worker.grab() is None
         assert not (await client.status(handle)).known
 
     async def test_an_exception_ends_the_job(self, client, worker, function):
         handle = await client.submit_background(function)
-        await worker.grab()
+        await worker.take()
         worker.throw(handle, b"boom")
         assert await worker.grab() is None
         assert not (await client.status(handle)).known

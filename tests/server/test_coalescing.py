@@ -10,7 +10,7 @@ class TestCoalescing:
         first, second = await new_client(), await new_client()
         handle = await first.submit(function, b"w", unique=b"key")
         assert await second.submit(function, b"w", unique=b"key") == handle
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         assert await worker.grab() is None
         worker.progress(handle, 1, 2)
         worker.complete(handle, b"for both")
@@ -21,7 +21,7 @@ class TestCoalescing:
     async def test_a_running_job_is_joined_too(self, new_client, worker, function):
         first, second = await new_client(), await new_client()
         handle = await first.submit(function, unique=b"key")
-        await worker.grab()
+        await worker.take()
         worker.data(handle, b"early")
         assert await first.expect(PacketType.WORK_DATA) == (handle, b"early")
         assert await second.submit(function, unique=b"key") == handle
@@ -31,7 +31,7 @@ class TestCoalescing:
 
     async def test_a_finished_job_is_not_joined(self, client, worker, function):
         first = await client.submit(function, unique=b"key")
-        await worker.grab()
+        await worker.take()
         worker.complete(first)
         await client.completed(first)
         assert await client.submit(function, unique=b"key") != first
@@ -43,13 +43,13 @@ class TestCoalescing:
     async def test_jobs_without_a_key_are_never_joined(self, client, worker, function):
         first = await client.submit_background(function, b"same")
         assert await client.submit_background(function, b"same") != first
-        assert [(await worker.grab()).workload for _ in range(2)] == [b"same", b"same"]
+        assert [(await worker.take()).workload for _ in range(2)] == [b"same", b"same"]
 
     async def test_a_dash_means_that_the_workload_is_the_key(self, client, worker, function):
         first = await client.submit_background(function, b"one", unique=b"-")
         assert await client.submit_background(function, b"one", unique=b"-") == first
         assert await client.submit_background(function, b"two", unique=b"-") != first
-        assert [(await worker.grab()).workload for _ in range(2)] == [b"one", b"two"]
+        assert [(await worker.take()).workload for _ in range(2)] == [b"one", b"two"]
         assert await worker.grab() is None
 
     async def test_a_dash_takes_a_workload_longer_than_a_key_may_be(self, client, worker, function):
@@ -57,13 +57,13 @@ class TestCoalescing:
         first = await client.submit_background(function, workload, unique=b"-")
         assert await client.submit_background(function, workload, unique=b"-") == first
         assert await client.submit_background(function, workload + b"!", unique=b"-") != first
-        assert (await worker.grab()).workload == workload
+        assert (await worker.take()).workload == workload
 
     async def test_a_foreground_client_joins_a_background_job(self, new_client, worker, function):
         first, second = await new_client(), await new_client()
         handle = await first.submit_background(function, unique=b"key")
         assert await second.submit(function, unique=b"key") == handle
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"r")
         assert await second.completed(handle) == b"r"
         await first.expect_nothing()
@@ -77,7 +77,7 @@ class TestCoalescing:
         assert await second.submit_background(function, b"w", unique=b"key") == handle
         await first.cut()
         await eventually(lambda: second.status_of_unique(b"key"), lambda status: status.waiting_clients == 0)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
 
     async def test_a_background_job_is_kept_when_the_foreground_client_that_joined_it_goes(
         self, new_client, worker, function
@@ -89,7 +89,7 @@ class TestCoalescing:
         assert (await first.status_of_unique(unique)).waiting_clients == 1
         await second.cut()
         await eventually(lambda: first.status_of_unique(unique), lambda status: status.waiting_clients == 0)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
 
     async def test_one_of_two_clients_may_go_and_the_other_still_gets_the_result(self, new_client, worker, function):
         unique = b"key-" + function
@@ -98,7 +98,7 @@ class TestCoalescing:
         await second.submit(function, unique=unique)
         await first.cut()
         await eventually(lambda: second.status_of_unique(unique), lambda status: status.waiting_clients == 1)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"r")
         assert await second.completed(handle) == b"r"
 
@@ -109,7 +109,7 @@ class TestCoalescing:
         first = await client.submit_background(function, unique=unique)
         other = await client.submit_background(function, unique=b"u" * (length - 1) + b"v")
         assert first != other
-        assert (await worker.grab()).unique == unique
+        assert (await worker.take()).unique == unique
 
     async def test_a_key_of_65_bytes_is_refused_and_the_next_job_is_taken(self, client, function):
         client.send_job(function, unique=b"u" * 65)

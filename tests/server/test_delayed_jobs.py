@@ -19,7 +19,7 @@ class TestDelayedJobs:
         await worker.woken()
         # The clock of the server is this machine's clock; a limit in whole seconds leaves no doubt about its start.
         assert time.time() >= due
-        job = await worker.grab()
+        job = await worker.take()
         assert (job.handle, job.workload, job.unique) == (handle, b"w", b"u")
 
     async def test_a_waiting_job_is_known_and_is_given_to_nobody(self, client, worker, function):
@@ -34,7 +34,7 @@ class TestDelayedJobs:
         await client.submit_at(FAR_FUTURE, function, b"later")
         for priority in ("low", "normal", "high"):
             await client.submit_background(function, priority.encode(), priority=priority)
-        assert [(await worker.grab()).workload for _ in range(3)] == [b"high", b"normal", b"low"]
+        assert [(await worker.take()).workload for _ in range(3)] == [b"high", b"normal", b"low"]
         assert await worker.grab() is None
 
     async def test_a_time_in_the_past_means_now(self, client, worker, function):

@@ -13,7 +13,7 @@ class TestAWorkerThatGoesAway:
     async def test_its_job_goes_to_the_front_of_the_queue(self, client, new_worker, function):
         first, second = [await client.submit_background(function, b"%d" % number) for number in range(2)]
         worker = await new_worker(function)
-        assert (await worker.grab()).handle == first
+        assert (await worker.take()).handle == first
         await worker.cut()
         await gone_from(client, first)
         successor = await new_worker(function)
@@ -22,7 +22,7 @@ class TestAWorkerThatGoesAway:
     async def test_an_orderly_close_does_the_same(self, client, new_worker, function):
         handle = await client.submit(function, b"w")
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await worker.close()
         successor = await new_worker(function)
         assert (await successor.take()).handle == handle
@@ -32,7 +32,7 @@ class TestAWorkerThatGoesAway:
     async def test_a_sleeping_worker_is_woken_for_its_job(self, client, new_worker, function):
         handle = await client.submit(function)
         worker, sleeper = await new_worker(function), await new_worker(function)
-        await worker.grab()
+        await worker.take()
         sleeper.sleep()
         await sleeper.expect_nothing()
         await worker.cut()
@@ -42,7 +42,7 @@ class TestAWorkerThatGoesAway:
     async def test_the_progress_of_the_lost_attempt_is_forgotten(self, client, new_worker, function):
         handle = await client.submit_background(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         worker.progress(handle, 90, 100)
         await worker.expect_nothing()
         await worker.cut()
@@ -52,7 +52,7 @@ class TestAWorkerThatGoesAway:
     async def test_a_priority_is_kept(self, client, new_worker, function):
         low = await client.submit_background(function, priority="low")
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         high = await client.submit_background(function, priority="high")
         await worker.cut()
         await gone_from(client, low)
@@ -69,7 +69,7 @@ class TestRetries:
     async def test_with_no_retries_the_job_fails_when_its_first_worker_goes(self, client, new_worker, function):
         handle = await client.submit(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await worker.cut()
         await client.failed(handle)
         assert not (await client.status(handle)).known
@@ -88,7 +88,7 @@ class TestRetries:
     async def test_a_background_job_past_its_retries_is_dropped(self, client, new_worker, function):
         handle = await client.submit_background(function)
         worker = await new_worker(function)
-        await worker.grab()
+        await worker.take()
         await worker.cut()
         await eventually(lambda: client.status(handle), lambda status: not status.known)
 
@@ -106,7 +106,7 @@ class TestRetries:
     async def test_a_time_limit_uses_up_an_attempt(self, client, new_worker, function):
         worker = await new_worker(function, timeout_ms=1000)
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         await client.failed(handle)
 
 
@@ -117,7 +117,7 @@ class TestAClientThatGoesAway:
         kept = await client.submit(function)
         await leaver.cut()
         await eventually(lambda: client.status(handle), lambda status: not status.known)
-        assert (await worker.grab()).handle == kept
+        assert (await worker.take()).handle == kept
         assert await worker.grab() is None
 
     async def test_its_running_job_goes_on_and_the_result_is_taken_in_silence(
@@ -125,14 +125,14 @@ class TestAClientThatGoesAway:
     ):
         leaver = await new_client()
         handle = await leaver.submit(function)
-        await worker.grab()
+        await worker.take()
         await leaver.cut()
         unique = await client.submit(function)
         worker.data(handle, b"d")
         worker.complete(handle, b"r")
         await worker.expect_nothing()
         assert not (await client.status(handle)).known
-        assert (await worker.grab()).handle == unique
+        assert (await worker.take()).handle == unique
 
     async def test_its_background_jobs_stay(self, client, new_client, worker, function):
         leaver = await new_client()

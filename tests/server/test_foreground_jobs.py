@@ -9,7 +9,7 @@ from tests.harness import JobStatus, PacketType
 class TestTheWayOfAResult:
     async def test_the_result_reaches_the_client(self, client, worker, function):
         handle = await client.submit(function, b"workload")
-        job = await worker.grab(PacketType.GRAB_JOB)
+        job = await worker.take(PacketType.GRAB_JOB)
         assert (job.handle, job.function, job.workload) == (handle, function, b"workload")
         worker.complete(handle, b"result")
         assert await client.completed(handle) == b"result"
@@ -17,19 +17,19 @@ class TestTheWayOfAResult:
     @pytest.mark.parametrize("data", [b"", b"\0", b"a\0b\0", bytes(range(256)), b"x" * 300_000])
     async def test_workload_and_result_pass_through_unchanged(self, client, worker, function, data):
         handle = await client.submit(function, data)
-        assert (await worker.grab()).workload == data
+        assert (await worker.take()).workload == data
         worker.complete(handle, data)
         assert await client.completed(handle) == data
 
     async def test_a_result_of_one_mebibyte_passes(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"r" * (1 << 20))
         assert await client.completed(handle) == b"r" * (1 << 20)
 
     async def test_a_failure_reaches_the_client_as_the_bare_handle(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         client.transcript = bytearray()
         worker.fail(handle)
         await client.failed(handle)
@@ -38,7 +38,7 @@ class TestTheWayOfAResult:
     async def test_a_completion_without_a_separator_is_an_empty_result(self, client, worker, function):
         """Perl workers that return "" or "0" send the handle alone; gearmand loses the framing."""
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.send_body(PacketType.WORK_COMPLETE, handle)
         assert await client.completed(handle) == b""
         await worker.expect_nothing()
@@ -47,7 +47,7 @@ class TestTheWayOfAResult:
         self, client, worker, function
     ):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.data(handle, b"part 1")
         worker.warn(handle, b"careful")
         worker.progress(handle, 1, 2)
@@ -63,8 +63,8 @@ class TestTheWayOfAResult:
         first, second = await new_client(), await new_client()
         await first.submit(function, b"1")
         other = await second.submit(function, b"2")
-        await worker.grab()
-        assert (await worker.grab()).handle == other
+        await worker.take()
+        assert (await worker.take()).handle == other
         worker.data(other, b"d")
         worker.complete(other, b"r")
         await second.expect(PacketType.WORK_DATA)
@@ -75,7 +75,7 @@ class TestTheWayOfAResult:
         handles = [await client.submit(function, b"%d" % number) for number in range(50)]
         assert len(set(handles)) == 50
         for _ in handles:
-            job = await worker.grab()
+            job = await worker.take()
             worker.complete(job.handle, b"result of " + job.workload)
         results = dict([await client.expect(PacketType.WORK_COMPLETE) for _ in handles])
         assert results == {handle: b"result of %d" % number for number, handle in enumerate(handles)}
@@ -87,7 +87,7 @@ class TestExceptions:
     ):
         await client.want_exceptions()
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.throw(handle, b"division by zero")
         assert await client.expect(PacketType.WORK_EXCEPTION) == (handle, b"division by zero")
         assert await client.status(handle) == JobStatus(known=False, running=False, numerator=0, denominator=0)
@@ -97,7 +97,7 @@ class TestExceptions:
     ):
         """gearmand leaves a NUL behind the handle, and libgearman, PHP, Perl and python-gearman then wait for ever."""
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         client.transcript = bytearray()
         worker.throw(handle, b"division by zero")
         await client.failed(handle)
@@ -109,7 +109,7 @@ class TestExceptions:
         await wants.want_exceptions()
         handle = await wants.submit(function, unique=b"shared")
         assert await does_not.submit(function, unique=b"shared") == handle
-        await worker.grab()
+        await worker.take()
         worker.throw(handle, b"boom")
         assert await wants.expect(PacketType.WORK_EXCEPTION) == (handle, b"boom")
         await does_not.failed(handle)
@@ -118,14 +118,14 @@ class TestExceptions:
         client.send(PacketType.OPTION_REQ, b"EXCEPTIONS")
         assert await client.expect(PacketType.OPTION_RES) == (b"EXCEPTIONS",)
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.throw(handle, b"boom")
         await client.expect(PacketType.WORK_EXCEPTION)
 
     async def test_a_failure_that_follows_the_workers_own_exception_is_taken_in_silence(self, client, worker, function):
         """Perl, python-gearman and abraxas workers send both; an ERROR ends a Perl worker."""
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.throw(handle, b"boom")
         worker.fail(handle)
         await worker.expect_nothing()
@@ -135,14 +135,14 @@ class TestExceptions:
     async def test_an_exception_after_the_completion_harms_nothing(self, client, worker, function):
         """gearmand#312: it crashed the server."""
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"done")
         worker.throw(handle, b"too late")
         await worker.expect_error(b"JOB_NOT_FOUND")
         assert await client.completed(handle) == b"done"
         await client.expect_nothing()
         another = await client.submit(function)
-        assert (await worker.grab()).handle == another
+        assert (await worker.take()).handle == another
 
     async def test_an_unknown_option_is_refused_by_name_of_the_fault(self, client):
         client.send(PacketType.OPTION_REQ, b"telepathy")
@@ -156,7 +156,7 @@ class TestStatus:
 
     async def test_a_job_in_hand_is_running_and_shows_its_progress(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         assert await client.status(handle) == JobStatus(known=True, running=True, numerator=0, denominator=0)
         worker.progress(handle, 3, 7)
         await client.expect(PacketType.WORK_STATUS)
@@ -164,7 +164,7 @@ class TestStatus:
 
     async def test_a_finished_job_is_not_known(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle)
         await client.completed(handle)
         assert await client.status(handle) == JobStatus(known=False, running=False, numerator=0, denominator=0)
@@ -181,7 +181,7 @@ class TestStatus:
         await second.submit(function, unique=b"status-" + function)
         status = await first.status_of_unique(b"status-" + function)
         assert (status.known, status.running, status.waiting_clients) == (True, False, 2)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         assert (await first.status_of_unique(b"status-" + function)).running
         worker.complete(handle)
         await first.completed(handle)
@@ -204,7 +204,7 @@ class TestReportsOnAJobThatIsNotHeld:
         self, client, worker, new_worker, function, kind, arguments
     ):
         handle = await client.submit(function)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         stranger = await new_worker(function)
         stranger.send(kind, handle, *arguments)
         await stranger.expect_error(b"JOB_NOT_FOUND")
@@ -215,7 +215,7 @@ class TestReportsOnAJobThatIsNotHeld:
 
     async def test_a_second_completion_gets_an_error(self, client, worker, function):
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"one")
         worker.complete(handle, b"two")
         await worker.expect_error(b"JOB_NOT_FOUND")

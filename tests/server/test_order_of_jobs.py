@@ -8,11 +8,7 @@ PRIORITIES = ("high", "normal", "low")
 
 
 async def drain(worker) -> list[tuple[bytes, bytes]]:
-    taken = []
-    while (job := await worker.grab()) is not None:
-        taken.append((job.function, job.workload))
-        worker.complete(job.handle)
-    return taken
+    return [(job.function, job.workload) for job in await worker.drain()]
 
 
 class TestWithinOneFunction:
@@ -30,12 +26,26 @@ class TestWithinOneFunction:
             b"%s %d" % (priority.encode(), number) for priority in PRIORITIES for number in range(3)
         ]
 
+    async def test_the_order_holds_over_a_long_queue(self, client, worker, function):
+        """However fast the worker is, and whatever is made ready for it in advance."""
+        submitted = []
+        for number in range(200):
+            for priority in reversed(PRIORITIES):
+                workload = b"%s %d" % (priority.encode(), number)
+                submitted.append((priority, workload))
+                client.send_job(function, workload, priority=priority, background=True)
+        for _ in submitted:
+            await client.created()
+        assert [workload for _, workload in await drain(worker)] == [
+            workload for wanted in PRIORITIES for priority, workload in submitted if priority == wanted
+        ]
+
     async def test_foreground_and_background_jobs_share_one_queue(self, client, worker, function):
         await client.submit_background(function, b"1")
         await client.submit(function, b"2")
         await client.submit_background(function, b"3")
         await client.submit(function, b"0", priority="high")
-        assert [(await worker.grab()).workload for _ in range(4)] == [b"0", b"1", b"2", b"3"]
+        assert [(await worker.take()).workload for _ in range(4)] == [b"0", b"1", b"2", b"3"]
 
 
 class TestOverTheFunctionsOfAWorker:
@@ -91,13 +101,13 @@ class TestChangingAbilities:
         worker.send(PacketType.RESET_ABILITIES)
         assert await worker.grab() is None
         await worker.can_do(function)
-        assert (await worker.grab()).workload == b"1"
+        assert (await worker.take()).workload == b"1"
 
     @pytest.mark.parametrize("change", [PacketType.CANT_DO, PacketType.RESET_ABILITIES])
     async def test_the_job_in_hand_is_kept(self, client, worker, function, change):
         """gearmand puts it back into the queue, and the worker's result is refused."""
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.send(change, *([function] if change is PacketType.CANT_DO else []))
         worker.complete(handle, b"r")
         await worker.expect_nothing()

@@ -9,7 +9,7 @@ class TestSeveralJobsAtOnce:
     async def test_jobs_may_be_ended_in_any_order(self, client, worker, function):
         handles = [await client.submit(function, b"%d" % number) for number in range(4)]
         for handle in handles:
-            assert (await worker.grab()).handle == handle
+            assert (await worker.take()).handle == handle
         for handle in (handles[2], handles[0], handles[3], handles[1]):
             worker.complete(handle, handle)
             assert await client.completed(handle) == handle
@@ -29,7 +29,7 @@ class TestSeveralJobsAtOnce:
         handles = [await client.submit_background(function) for _ in range(3)]
         worker = await new_worker(function)
         for _ in handles:
-            await worker.grab()
+            await worker.take()
         await worker.cut()
         await eventually(lambda: client.status(handles[2]), lambda status: not status.running)
         successor = await new_worker(function)

@@ -17,7 +17,7 @@ class TestWaking:
         handle = await client.submit_background(function)
         worker.sleep()
         await worker.woken()
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
 
     async def test_each_pre_sleep_is_answered_by_one_noop_while_jobs_wait(self, client, worker, function):
         for _ in range(3):
@@ -84,7 +84,7 @@ class TestWaking:
         await sleeper.expect_nothing()
         another = await client.submit_background(function)
         await sleeper.woken()
-        assert (await sleeper.grab()).handle == another
+        assert (await sleeper.take()).handle == another
 
     async def test_a_worker_that_takes_several_jobs_on_one_connection_may_sleep_between(self, client, worker, function):
         first = await client.submit(function, b"1")
@@ -93,7 +93,7 @@ class TestWaking:
         await worker.expect_nothing()
         second = await client.submit(function, b"2")
         await worker.woken()
-        assert (await worker.grab()).handle == second
+        assert (await worker.take()).handle == second
         worker.complete(second, b"second")
         worker.complete(first, b"first")
         assert await client.completed(second) == b"second"

@@ -12,7 +12,7 @@ class TestTimeLimits:
         """gearmand#301: no job hangs on a worker that does not answer."""
         stuck = await new_worker(function, timeout_ms=1000)
         handle = await client.submit(function, b"w")
-        assert (await stuck.grab()).handle == handle
+        assert (await stuck.take()).handle == handle
         rescuer = await new_worker(function)
         assert (await rescuer.take()).handle == handle
         stuck.complete(handle, b"too late")
@@ -27,18 +27,18 @@ class TestTimeLimits:
         """gearmand#301, with nothing else happening on the server."""
         stuck = await new_worker(function, timeout_ms=1000)
         handle = await client.submit(function)
-        await stuck.grab()
+        await stuck.take()
         sleeper = await new_worker(function)
         sleeper.sleep()
         await sleeper.woken()
-        assert (await sleeper.grab()).handle == handle
+        assert (await sleeper.take()).handle == handle
 
     async def test_the_connection_of_the_slow_worker_is_kept_and_may_take_the_job_again(
         self, client, new_worker, function
     ):
         worker = await new_worker(function, timeout_ms=1000)
         handle = await client.submit(function)
-        assert (await worker.grab()).handle == handle
+        assert (await worker.take()).handle == handle
         await eventually(lambda: client.status(handle), lambda status: not status.running)
         assert (await worker.take()).handle == handle
         worker.complete(handle, b"second try")
@@ -47,14 +47,14 @@ class TestTimeLimits:
     async def test_a_job_within_its_limit_ends_as_any_other(self, client, new_worker, function):
         worker = await new_worker(function, timeout_ms=60_000)
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         worker.complete(handle, b"r")
         assert await client.completed(handle) == b"r"
 
     async def test_a_limit_under_a_second_counts_as_a_second(self, client, new_worker, function):
         worker = await new_worker(function, timeout_ms=1)
         handle = await client.submit(function)
-        await worker.grab()
+        await worker.take()
         assert (await client.status(handle)).running
         worker.complete(handle, b"r")
         assert await client.completed(handle) == b"r"
@@ -66,7 +66,7 @@ class TestTimeLimits:
         slow = await new_worker(function, timeout_ms=1000)
         handles = [await client.submit(function) for _ in range(3)]
         for worker, handle in zip((asleep, unlimited, slow), handles, strict=True):
-            assert (await worker.grab()).handle == handle
+            assert (await worker.take()).handle == handle
         asleep.sleep()
         await asleep.expect_nothing()
         # The last limit to begin has run out: so would the first have, had it still been counting.
@@ -84,5 +84,5 @@ class TestTimeLimits:
         complaints = await worker.until_echo()
         handle = await client.submit(function)
         if not complaints:
-            assert (await worker.grab()).handle == handle
+            assert (await worker.take()).handle == handle
         assert (await client.status(handle)).known

@@ -72,9 +72,11 @@ class TestTwoProcesses:
             [
                 sys.executable,
                 "-c",
-                "import sys, pathlib, cluster.storage as s\n"
-                "try: s.Store.open(pathlib.Path(sys.argv[1]))\n"
-                "except s.LockedError as error: print(error)",
+                """
+import sys, pathlib, cluster.storage as s
+try: s.Store.open(pathlib.Path(sys.argv[1]))
+except s.LockedError as error: print(error)
+""",
                 str(directory),
             ],
             capture_output=True,
@@ -114,7 +116,7 @@ class TestForeignFiles:
     def test_text_is_refused(self, open_store, directory):
         directory.mkdir()
         (directory / "node.db").write_text("not a database\n" * 100)
-        with pytest.raises(ForeignFileError, match="not a gearmesh database.*--data-dir"):
+        with pytest.raises(ForeignFileError, match=r"not a gearmesh database.*--data-dir"):
             open_store()
 
     def test_another_programs_database_is_refused_and_not_touched(self, open_store, directory):
@@ -137,7 +139,7 @@ class TestForeignFiles:
         db = sqlite3.connect(directory / "node.db")
         db.execute("PRAGMA user_version = 9")
         db.close()
-        with pytest.raises(NewerFormatError, match="has format 9.*formats up to 1"):
+        with pytest.raises(NewerFormatError, match=r"has format 9.*formats up to 1"):
             open_store()
 
     def test_a_refusal_lets_go_of_the_directory(self, open_store, directory):
@@ -205,7 +207,7 @@ class TestDamage:
     def test_a_truncated_file_is_noticed(self, open_store, directory, filled):
         path = directory / "node.db"
         os.truncate(path, path.stat().st_size - 2 * PAGE)
-        with pytest.raises(CorruptionError, match="damaged.*join again"):
+        with pytest.raises(CorruptionError, match=r"damaged.*join again"):
             read_all(open_store())
 
     @pytest.mark.parametrize(
