@@ -124,8 +124,8 @@ class Replication:
         prev_index = progress.next - 1
         prev_term = log.term(prev_index)
         if prev_term is None:
-            if progress.active:  # a snapshot is not begun for a node that may be down
-                self._start_snapshot(node, progress)
+            # Only an answer leads here, so the node is up: a silent one stays at its first probe.
+            self._start_snapshot(node, progress)
             return False
         wanted = progress.next <= log.last_index and progress.may_send
         entries = log.entries(progress.next, log.last_index + 1, server.config.max_append_bytes) if wanted else ()
