@@ -61,6 +61,13 @@ class ConfigurationHistory:
                 return self._values[position]
         return self._values[0]
 
+    def since(self, index: int) -> list[Configuration]:
+        """Return the configuration that was in force at `index` and those entered after it."""
+        first = len(self._indexes) - 1
+        while first > 0 and self._indexes[first] > index:
+            first -= 1
+        return self._values[first:]
+
     def compact(self, index: int) -> None:
         """Forget what is older than the configuration of `index`."""
         while len(self._indexes) > 1 and self._indexes[1] <= index:

@@ -78,8 +78,12 @@ class Server:
 
     @property
     def electable(self) -> bool:
-        """Tell whether this node is a voter."""
-        return self.configuration.votes(self.id)
+        """Tell whether this node may have to lead: it is a voter, or was until a change that is not known committed.
+
+        Without the latter nobody might ever be elected: this node's log is ahead of those who could vote themselves
+        into office, and they of its vote (dissertation, section 4.2.2). It does not count its own vote then.
+        """
+        return any(configuration.votes(self.id) for configuration in self.history.since(self.log.commit))
 
     @property
     def hears_leader(self) -> bool:

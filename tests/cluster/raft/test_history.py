@@ -23,6 +23,14 @@ class TestHistory:
     def test_each_index_has_its_own(self):
         assert [history().at(index) for index in (3, 4, 5, 7, 8, 99)] == [ONE, ONE, TWO, TWO, THREE, THREE]
 
+    def test_what_may_still_count_is_what_was_in_force_at_the_commit_and_since(self):
+        assert [history().since(index) for index in (3, 7, 8, 99)] == [
+            [ONE, TWO, THREE],
+            [TWO, THREE],
+            [THREE],
+            [THREE],
+        ]
+
     def test_truncating_takes_back_what_was_entered(self):
         past = history()
         past.truncate(8)
