@@ -20,6 +20,7 @@ from cluster.jobs import (
     Job,
     NoJob,
     Park,
+    Prefetch,
     Progress,
     Refused,
     Reserved,
@@ -327,8 +328,6 @@ class Worker(Actor):
         self._functions: list[bytes] = []
         self._run: Run | None = None
         self._reserved: list[Job] = []
-        self._assigned: list[Job] = []
-        """Jobs that were handed over while another one ran."""
         self.later(world.random.randrange(SECOND), self.connect)
 
     def begin(self) -> None:
@@ -348,7 +347,7 @@ class Worker(Actor):
         """Look for work: a reserved job first."""
         if not self.session:
             return
-        if self._reserved or self._assigned:
+        if self._reserved:
             assert self.machine is not None
             self.machine.run(self._generation, self._fetch, self.session)
             return
@@ -359,9 +358,7 @@ class Worker(Actor):
         """Be handed a reserved job by the node, which need not ask anybody."""
         if session != self.session or self._run is not None:
             return
-        if self._assigned:
-            self._start(self._assigned.pop(0))
-        elif self._reserved:
+        if self._reserved:
             job = self._reserved.pop(0)
             self.tell(Take(session, job.number))
             self._start(job)
@@ -371,10 +368,9 @@ class Worker(Actor):
     def told(self, effect: Any, index: int) -> None:
         world = self.world
         if isinstance(effect, Assigned):
+            self._reserved.append(effect.job)
             if self._run is None:
-                self._start(effect.job)
-            else:
-                self._assigned.append(effect.job)
+                self._fetch(self.session)
         elif isinstance(effect, NoJob):
             if self._run is not None:
                 return  # it asked twice
@@ -390,7 +386,7 @@ class Worker(Actor):
             if self._run is not None or not effect.wake:
                 self._reserved.append(effect.job)
             elif world.chance(0.1):
-                self.later(50 * MS, self._not_fetched, effect.job)
+                world.schedule.after(50 * MS, self._not_fetched, effect.job, self._line)
             else:
                 self._reserved.append(effect.job)
                 self.later(world.random.randrange(5 * MS), self._next)
@@ -402,9 +398,12 @@ class Worker(Actor):
         # One that sleeps for long looks by itself whether it was forgotten.
         self.later(self.world.random.randrange(5 * SECOND, 15 * SECOND), self._next)
 
-    def _not_fetched(self, job: Job) -> None:
-        self.tell(Unreserve(self.session, job.number))
-        self._sleep()
+    def _not_fetched(self, job: Job, line: Line) -> None:
+        """Have the node give back what it kept for this worker, which did not come for it."""
+        if line is self._line:
+            self.tell(Unreserve(self.session, job.number))
+            if self._run is None:
+                self._sleep()
 
     def _start(self, job: Job) -> None:
         world, machine = self.world, self.machine
@@ -418,6 +417,8 @@ class Worker(Actor):
         world.promises.run_begins(run)
         if world.journal.on:
             world.journal.write(self.name, "runs", f"job={job.number}")
+        if world.chance(0.1):
+            self.tell(Prefetch(self.session, 1))
         duration = world.random.choice((1, 5, 20, 100, 400)) * MS
         if not world.calm:
             if world.chance(0.05):
@@ -445,4 +446,3 @@ class Worker(Actor):
             self._run.broken = True
             self._run = None
         self._reserved.clear()
-        self._assigned.clear()

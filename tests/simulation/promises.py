@@ -186,5 +186,8 @@ class Promises:
                 raise ViolationError(f"job {job} was acknowledged at {index} and is gone without a trace")
             if ended < index:
                 raise ViolationError(f"job {job} was acknowledged at {index} and had ended at {ended}")
-            if how == "finished" and not any(run.over for run in self.runs.get(job, ())):
+            runs = self.runs.get(job, ())
+            if how == "finished" and not any(run.over for run in runs):
                 raise ViolationError(f"job {job} was finished by nobody")
+            if how == "exhausted" and not runs:
+                raise ViolationError(f"job {job} has used up its attempts, and no worker ever saw it")
