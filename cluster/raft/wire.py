@@ -1,0 +1,81 @@
+"""Messages as bytes: one version byte, then msgpack.
+
+Nothing unknown is skipped: another version or another kind of message is an error of the link, an unknown kind of
+entry one that stops the node, for it stands in the group's log.
+
+Not for: framing, authentication or compression, which belong to the mesh.
+"""
+
+from typing import Final
+
+import msgspec
+
+from cluster.log import EntryKind
+from cluster.raft.errors import MessageError, UnknownEntryError
+from cluster.raft.messages import Append, Message
+
+WIRE_VERSION: Final = 1
+"""Raise it when a message changes in a way that an older node would misread."""
+
+_PREFIX: Final = bytes((WIRE_VERSION,))
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """Return the bytes of a message."""
+    return _PREFIX + _encoder.encode(message)
+
+
+def decode(data: bytes | bytearray | memoryview) -> Message:
+    """Read one message.
+
+    Raise `MessageError` for another version, an unknown kind or damage, `UnknownEntryError` for an append whose only
+    fault is a kind of entry that this node is too old for.
+    """
+    view = memoryview(data)
+    if not view:
+        raise MessageError("an empty message")
+    if view[0] != WIRE_VERSION:
+        raise MessageError(f"a message of wire version {view[0]}; this node speaks version {WIRE_VERSION}")
+    try:
+        return _decoder.decode(view[1:])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        kind = _unknown_entry_kind(view[1:])
+        if kind is not None:
+            raise UnknownEntryError(f"the leader sent an entry of kind {kind}: this node is too old for it") from error
+        raise MessageError(f"not a message this node knows: {error}") from error
+
+
+class _FutureEntry(msgspec.Struct, array_like=True):
+    """An entry of a kind that need not be known."""
+
+    index: int
+    term: int
+    kind: int
+    data: bytes
+
+
+class _FutureAppend(msgspec.Struct, array_like=True, tag=Append.__struct_config__.tag):
+    """An `Append` as a later version may send it."""
+
+    to: str
+    sender: str
+    term: int
+    prev_index: int
+    prev_term: int
+    entries: tuple[_FutureEntry, ...]
+    commit: int
+
+
+_future: Final = msgspec.msgpack.Decoder(_FutureAppend)
+
+
+def _unknown_entry_kind(data: memoryview) -> int | None:
+    """Return the kind that makes `data`, which is otherwise an append, unreadable."""
+    try:
+        entries = _future.decode(data).entries
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    known = set(EntryKind)
+    return next((entry.kind for entry in entries if entry.kind not in known), None)

@@ -1,0 +1,448 @@
+"""Clients and workers: they connect to any node, are patient for a while, and go to another one."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from cluster.jobs import (
+    Assigned,
+    Can,
+    Cancel,
+    Cant,
+    CantAny,
+    CreateFunction,
+    Created,
+    DropFunction,
+    Failed,
+    Finish,
+    Grab,
+    Identify,
+    Job,
+    NoJob,
+    Park,
+    Prefetch,
+    Progress,
+    Refused,
+    Reserved,
+    Revoked,
+    SetLimit,
+    Submit,
+    Take,
+    Unreserve,
+)
+from tests.simulation.journal import Journal
+from tests.simulation.machine import Machine
+from tests.simulation.promises import Promises, Run
+from tests.simulation.schedule import MS, SECOND, Schedule
+
+FUNCTIONS = (b"f", b"g", b"h")
+LIMITS_MS = {b"f": 0, b"g": 0, b"h": 700}
+"""The time limit that workers declare for each function."""
+
+
+class World:
+    """What actors know of their world."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        random: Random,
+        journal: Journal,
+        promises: Promises,
+        machines: Callable[[], list[Machine]],
+    ) -> None:
+        """`machines` gives those that are to be connected to."""
+        self.schedule = schedule
+        self.random = random
+        self.journal = journal
+        self.promises = promises
+        self.machines = machines
+        self.calm = False
+        """Whether the actors keep to what they began: no more pulled plugs."""
+        self.submits = 0
+
+    def chance(self, probability: float) -> bool:
+        """Decide by chance."""
+        return self.random.random() < probability
+
+
+class Line:
+    """A connection, between the two ends: what the node says into it after the actor hung up is heard by nobody."""
+
+    __slots__ = ("actor",)
+
+    def __init__(self, actor: "Actor") -> None:
+        self.actor: Actor | None = actor
+
+    def effect(self, effect: Any, index: int) -> None:
+        """Pass an effect on."""
+        if self.actor is not None:
+            self.actor.effect(effect, index)
+
+    def result(self, job: int, *, lost: bool) -> None:
+        """Pass a result on."""
+        if self.actor is not None:
+            self.actor.result(job, lost=lost)
+
+    def disconnected(self) -> None:
+        """Pass on that the node has hung up."""
+        if self.actor is not None:
+            self.actor.disconnected()
+
+
+def _bring(machine: Machine, session: int, commands: tuple[Any, ...]) -> None:
+    """Bring commands before the table, if the connection still is one: they may have waited in a paused process."""
+    driver = machine.driver
+    if driver is not None and session in driver.gateway.connections:
+        for command in commands:
+            driver.propose(command)
+
+
+class Actor:
+    """Someone with at most one connection."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.machine: Machine | None = None
+        self._line = Line(self)
+        self._generation = 0
+        self.incarnation = 0
+        self.session = 0
+        self._turn = 0
+        """Counts what the actor waited for: a timer for something older is void."""
+
+    def later(self, delay: int, action: Callable[..., None], *arguments: Any) -> None:
+        """Plan something, unless something else happens before."""
+        self._turn += 1
+        self.world.schedule.after(delay, self._on_time, self._turn, action, arguments)
+
+    def _on_time(self, turn: int, action: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+        if turn == self._turn:
+            action(*arguments)
+
+    def connect(self) -> None:
+        """Connect to any node that runs; try again later if none does."""
+        running = [machine for machine in self.world.machines() if machine.driver is not None]
+        if not running:
+            self.later(SECOND, self.connect)
+            return
+        self.machine = self.world.random.choice(running)
+        self._generation = self.machine.generation
+        self._line = Line(self)
+        self.session = 0
+        self.later(3 * SECOND, self.leave)
+        self.machine.run(self._generation, self._connected, self.machine, self._turn)
+
+    def _connected(self, machine: Machine, turn: int) -> None:
+        if turn != self._turn or machine.driver is None:
+            return  # gave up before the node, which was paused, took the connection in
+        if self.world.journal.on:
+            self.world.journal.write(self.name, "connects", machine.name)
+        self.session = machine.driver.gateway.connect(self._line)
+        self.incarnation = machine.driver.incarnation
+        self.begin()
+
+    def tell(self, *commands: Any) -> None:
+        """Have the node bring commands before the table."""
+        machine = self.machine
+        if machine is not None and self.session:
+            machine.run(self._generation, _bring, machine, self.session, commands)
+
+    def leave(self) -> None:
+        """Hang up; come back in a while, perhaps elsewhere."""
+        machine, session = self.machine, self.session
+        self.machine, self.session = None, 0
+        self._line.actor = None
+        if machine is not None:
+            if self.world.journal.on:
+                self.world.journal.write(self.name, "hangs up", machine.name)
+            self.left()
+            if session:
+                machine.run(self._generation, self._close, machine, session)
+        self.later(self.world.random.randrange(50 * MS, 500 * MS), self.connect)
+
+    @staticmethod
+    def _close(machine: Machine, session: int) -> None:
+        if machine.driver is not None:
+            machine.driver.gateway.close(session)
+
+    def disconnected(self) -> None:
+        """Notice that the node has hung up."""
+        self.session = 0
+        self.leave()
+
+    def effect(self, effect: Any, index: int) -> None:
+        """Be told something by the node."""
+        if self.world.journal.on:
+            job = getattr(effect, "job", None)
+            self.world.journal.write(self.name, type(effect).__name__, f"job={job.number}" if job else "", f"at={index}")
+        self.told(effect, index)
+
+    def begin(self) -> None:
+        """Do what comes first on a new connection."""
+        raise NotImplementedError
+
+    def left(self) -> None:
+        """Forget what belonged to the connection."""
+        raise NotImplementedError
+
+    def told(self, effect: Any, index: int) -> None:
+        """Go on after an effect."""
+        raise NotImplementedError
+
+    def result(self, job: int, *, lost: bool) -> None:
+        """Take a result."""
+
+
+class Client(Actor):
+    """Submits a number of jobs, one after the other, and reads in between."""
+
+    def __init__(self, world: World, name: str, jobs: int) -> None:
+        super().__init__(world, name)
+        self.remaining = jobs
+        self._workload = b""
+        self._job = 0
+        self._background = True
+        self._unique = b""
+        self._choose()
+        self.later(world.random.randrange(SECOND), self.connect)
+
+    @property
+    def done(self) -> bool:
+        """Tell whether all its jobs are in, and all that it waited for have come."""
+        return self.remaining == 0
+
+    def _choose(self) -> None:
+        world = self.world
+        self._background = world.chance(0.5)
+        self._unique = b"" if world.chance(0.5) else b"u%d" % world.random.randrange(4)
+        if world.chance(0.05):
+            self._unique = b"-"
+        self._function = world.random.choice(FUNCTIONS)
+
+    def begin(self) -> None:
+        self.later(self.world.random.randrange(300 * MS), self._act)
+
+    def _act(self) -> None:
+        if not self.remaining or not self.session:
+            if self.remaining == 0 and self.session and not self.world.calm:
+                self._read()
+                self.later(SECOND, self._act)
+            return
+        world, random = self.world, self.world.random
+        if world.chance(0.2):
+            self._read()
+        if world.chance(0.06):
+            self._administer()
+        world.submits += 1
+        self._workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice((0, 0, 20, 5000))
+        due = 0
+        if world.chance(0.1) and self.machine is not None:
+            due = self.machine.wall() + random.randrange(2000)
+        self._job = 0
+        self.tell(
+            Submit(
+                self.session, self._function, self._unique, self._workload, random.randrange(3), self._background, due
+            )
+        )
+        self.later(4 * SECOND, self.leave)
+
+    def _administer(self) -> None:
+        random, session = self.world.random, self.session
+        function = random.choice((*FUNCTIONS, b"idle", b"spare"))
+        self.tell(
+            random.choice(
+                (
+                    CreateFunction(session, function),
+                    DropFunction(session, function),
+                    SetLimit(session, function, 0, random.choice((0, 50)), 0),
+                    Identify(session, b"me%d" % random.randrange(9)),
+                )
+            )
+        )
+
+    def _read(self) -> None:
+        machine = self.machine
+        if machine is not None:
+            machine.run(self._generation, self._ask, self.world.promises.read_floor())
+
+    def _ask(self, floor: int) -> None:
+        machine = self.machine
+        if machine is None or machine.driver is None:
+            return
+        driver, promises, journal, name = machine.driver, self.world.promises, self.world.journal, self.name
+
+        def answered(index: int | None) -> None:
+            if journal.on:
+                journal.write(name, "read", machine.name, f"index={index} floor={floor}")
+            if index is not None:
+                promises.read_answered(floor, index, driver.table.last_job)
+
+        driver.read(answered)
+
+    def told(self, effect: Any, index: int) -> None:
+        world = self.world
+        if isinstance(effect, Created) and not self._job and self.remaining:
+            job: Job = effect.job
+            self._job = job.number
+            if self._background:
+                world.promises.acknowledged(job.number, index)
+                if world.chance(0.04):
+                    self.tell(Cancel(self.session, job.handle))
+                self._finished()
+            elif not world.calm and world.chance(0.1):
+                self.later(world.random.randrange(SECOND), self.leave)
+            else:
+                self.later(3600 * SECOND, self.leave)  # waits for the result as long as it takes
+        elif isinstance(effect, Refused):
+            self._job = 0
+            self.later(SECOND, self._act)
+        elif isinstance(effect, Failed) and effect.job.number == self._job:
+            world.promises.failed(self._job)
+            self._finished()
+
+    def result(self, job: int, *, lost: bool) -> None:
+        if self.world.journal.on:
+            self.world.journal.write(self.name, "result", f"job={job}", "lost" if lost else "")
+        if lost:
+            self.world.promises.result_lost(job)
+        if job == self._job:
+            self._finished()
+
+    def _finished(self) -> None:
+        self._job = 0
+        self.remaining -= 1
+        self._choose()
+        self.later(self.world.random.randrange(50 * MS, 1500 * MS), self._act)
+
+    def left(self) -> None:
+        self._job = 0
+
+
+class Worker(Actor):
+    """Works for ever: fetches, runs, sleeps, sometimes dies."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self._functions: list[bytes] = []
+        self._run: Run | None = None
+        self._reserved: list[Job] = []
+        self.later(world.random.randrange(SECOND), self.connect)
+
+    def begin(self) -> None:
+        world = self.world
+        self._functions = world.random.sample(FUNCTIONS, world.random.choice((1, 2, 3, 3)))
+        if world.calm:
+            self._functions = list(FUNCTIONS)
+        self.tell(*(Can(self.session, name, LIMITS_MS[name]) for name in self._functions))
+        self._next()
+
+    def settle(self) -> None:
+        """Come back able to do everything."""
+        if self._run is None and len(self._functions) < len(FUNCTIONS):
+            self.leave()
+
+    def _next(self) -> None:
+        """Look for work: a reserved job first."""
+        if not self.session:
+            return
+        if self._reserved:
+            assert self.machine is not None
+            self.machine.run(self._generation, self._fetch, self.session)
+            return
+        self.tell(Grab(self.session, self.world.random.choice((0, 0, 2))))
+        self.later(4 * SECOND, self.leave)
+
+    def _fetch(self, session: int) -> None:
+        """Be handed a reserved job by the node, which need not ask anybody."""
+        if session != self.session or self._run is not None:
+            return
+        if self._reserved:
+            job = self._reserved.pop(0)
+            self.tell(Take(session, job.number))
+            self._start(job)
+        else:
+            self._next()
+
+    def told(self, effect: Any, index: int) -> None:
+        world = self.world
+        if isinstance(effect, Assigned):
+            self._reserved.append(effect.job)
+            if self._run is None:
+                self._fetch(self.session)
+        elif isinstance(effect, NoJob):
+            if self._run is not None:
+                return  # it asked twice
+            if world.calm:
+                pass
+            elif world.chance(0.1) and len(self._functions) > 1:
+                self.tell(Cant(self.session, self._functions.pop()))
+            elif world.chance(0.02):
+                self._functions = [FUNCTIONS[0]]
+                self.tell(CantAny(self.session), Can(self.session, FUNCTIONS[0], LIMITS_MS[FUNCTIONS[0]]))
+            self._sleep()
+        elif isinstance(effect, Reserved):
+            if self._run is not None or not effect.wake:
+                self._reserved.append(effect.job)
+            elif world.chance(0.1):
+                world.schedule.after(50 * MS, self._not_fetched, effect.job, self._line)
+            else:
+                self._reserved.append(effect.job)
+                self.later(world.random.randrange(5 * MS), self._next)
+        elif isinstance(effect, Revoked):
+            self._reserved = [job for job in self._reserved if job.number != effect.job.number]
+
+    def _sleep(self) -> None:
+        self.tell(Park(self.session))
+        # One that sleeps for long looks by itself whether it was forgotten.
+        self.later(self.world.random.randrange(5 * SECOND, 15 * SECOND), self._next)
+
+    def _not_fetched(self, job: Job, line: Line) -> None:
+        """Have the node give back what it kept for this worker, which did not come for it."""
+        if line is self._line:
+            self.tell(Unreserve(self.session, job.number))
+            if self._run is None:
+                self._sleep()
+
+    def _start(self, job: Job) -> None:
+        world, machine = self.world, self.machine
+        assert machine is not None
+        assert machine.driver is not None
+        name = job.function.name
+        run = Run(
+            job.number, machine.name, self.incarnation, self.session, machine.driver.table.now, LIMITS_MS[name]
+        )
+        self._run = run
+        world.promises.run_begins(run)
+        if world.journal.on:
+            world.journal.write(self.name, "runs", f"job={job.number}")
+        if world.chance(0.1):
+            self.tell(Prefetch(self.session, 1))
+        duration = world.random.choice((1, 5, 20, 100, 400)) * MS
+        if not world.calm:
+            if world.chance(0.05):
+                duration = 2 * SECOND
+            if world.chance(0.06):
+                self.later(duration // 2, self.leave)
+                return
+        if world.chance(0.1):
+            self.tell(Progress(self.session, job.number, 1, 2))
+        self.later(duration, self._finish, run)
+
+    def _finish(self, run: Run) -> None:
+        run.over = True
+        self._run = None
+        if self.world.journal.on:
+            self.world.journal.write(self.name, "finishes", f"job={run.job}")
+        self.tell(Finish(self.session, run.job))
+        if self.world.calm and len(self._functions) < len(FUNCTIONS):
+            self.leave()
+        else:
+            self._next()
+
+    def left(self) -> None:
+        if self._run is not None:
+            self._run.broken = True
+            self._run = None
+        self._reserved.clear()

@@ -1,0 +1,274 @@
+"""What goes wrong, and when: picks faults by the profile, and ends them again after a while."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
+from tests.simulation.machine import Machine
+from tests.simulation.schedule import MS, SECOND
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+MAX_MACHINES = 9
+
+
+class Adversary:
+    """The source of all trouble."""
+
+    def __init__(self, simulation: "Simulation") -> None:
+        self._simulation = simulation
+        self._random = simulation.random
+        self._schedule = simulation.schedule
+        self._profile = simulation.profile
+        self._names = list(self._profile.faults)
+        self._weights = list(self._profile.faults.values())
+        self._over = False
+        self._acts: dict[str, Callable[[], str]] = {name: getattr(self, f"_{name}") for name in self._names}
+        if self._names:
+            self._plan()
+
+    def stop(self) -> None:
+        """Leave the cluster in peace from now on."""
+        self._over = True
+
+    def _plan(self) -> None:
+        self._schedule.after(int(self._random.expovariate(1.0) * self._profile.interval), self._strike)
+
+    def _strike(self) -> None:
+        if self._over:
+            return
+        name = self._random.choices(self._names, self._weights)[0]
+        what = self._acts[name]()
+        journal = self._simulation.journal
+        if journal.on and what:
+            journal.write("-", name.upper(), what)
+        self._plan()
+
+    def _later(self, least: int, most: int, action: Callable[..., None], *arguments: object) -> None:
+        self._schedule.after(self._random.randrange(least, most), self._unless_over, action, arguments)
+
+    def _unless_over(self, action: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        if not self._over:
+            action(*arguments)
+
+    def _victim(self) -> Machine | None:
+        """Pick a machine that runs, the leader more often than not."""
+        running = [machine for machine in self._simulation.machines.values() if machine.driver is not None]
+        if not running:
+            return None
+        leader = self._simulation.leader()
+        if leader is not None and self._random.random() < 0.4:
+            return leader
+        return self._random.choice(running)
+
+    # Processes
+
+    def _crash(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.crash("killed")
+        self._later(0, 4 * SECOND, machine.start)
+        return machine.name
+
+    def _fuse(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.fuse = self._random.randrange(1, 80)
+        self._later(SECOND, 4 * SECOND, machine.start)
+        return f"{machine.name} {machine.fuse}"
+
+    def _blackout(self) -> str:
+        for machine in self._simulation.machines.values():
+            if machine.driver is not None:
+                machine.crash("power lost")
+                self._later(0, 3 * SECOND, machine.start)
+        return "all"
+
+    def _pause(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.pause()
+        self._later(50 * MS, 8 * SECOND, machine.resume)
+        return machine.name
+
+    # Disks and clocks
+
+    def _stall(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        usual = self._profile.latency
+        machine.disk.latency = self._random.choice((200 * MS, SECOND, 3 * SECOND))
+
+        def recover() -> None:
+            machine.disk.latency = usual
+
+        self._later(100 * MS, 6 * SECOND, recover)
+        return f"{machine.name} {machine.disk.latency // MS} ms"
+
+    def _fsync(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.disk.fails = True
+        self._later(SECOND, 4 * SECOND, machine.start)
+        return machine.name
+
+    def _full(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.disk.full = True
+
+        def empty() -> None:
+            machine.disk.full = False
+            machine.start()
+
+        self._later(SECOND, 5 * SECOND, empty)
+        return machine.name
+
+    def _clock(self) -> str:
+        machine = self._random.choice(list(self._simulation.machines.values()))
+        machine.clock_offset = self._random.randrange(-10 * SECOND, 10 * SECOND)
+        machine.tick_length = int(self._profile.tick * self._random.choice((0.5, 0.8, 1.0, 1.25, 2.0)))
+        return f"{machine.name} {machine.clock_offset / SECOND:+.1f} s, tick {machine.tick_length // MS} ms"
+
+    # Links
+
+    def _cut(self, pairs: list[tuple[str, str]]) -> None:
+        network = self._simulation.network
+        network.cut.update(pairs)
+
+        def mend() -> None:
+            network.cut.difference_update(pairs)
+
+        self._later(200 * MS, 7 * SECOND, mend)
+
+    def _isolate(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        name = machine.name
+        others = [other for other in self._simulation.machines if other != name]
+        self._cut([(name, other) for other in others] + [(other, name) for other in others])
+        return name
+
+    def _oneway(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        name = machine.name
+        others = [other for other in self._simulation.machines if other != name]
+        if self._random.random() < 0.5:
+            self._cut([(name, other) for other in others])
+            return f"from {name}"
+        self._cut([(other, name) for other in others])
+        return f"to {name}"
+
+    def _partial(self) -> str:
+        names = list(self._simulation.machines)
+        if len(names) < 2:
+            return ""
+        one, other = self._random.sample(names, 2)
+        pairs = [(one, other)]
+        if self._random.random() < 0.7:
+            pairs.append((other, one))
+        self._cut(pairs)
+        return str(pairs)
+
+    def _halves(self) -> str:
+        names = list(self._simulation.machines)
+        self._random.shuffle(names)
+        split = self._random.randrange(len(names) + 1)
+        one, other = names[:split], names[split:]
+        self._cut([(a, b) for a in one for b in other] + [(b, a) for a in one for b in other])
+        return f"{''.join(one)} | {''.join(other)}"
+
+    def _noise(self) -> str:
+        network, random = self._simulation.network, self._random
+        network.loss = random.choice((0.0, 0.05, 0.3))
+        network.repeats = random.choice((0.0, 0.1, 0.5))
+        network.stragglers = random.choice((0.0, 0.02, 0.2))
+        network.jitter = random.choice((1, 10, 100)) * MS
+        return f"loss {network.loss} repeats {network.repeats} stragglers {network.stragglers}"
+
+    # Leadership and membership
+
+    def _campaign(self) -> str:
+        machine = self._victim()
+        if machine is None or machine.driver is None:
+            return ""
+        machine.run(machine.generation, self._campaign_on, machine)
+        return machine.name
+
+    @staticmethod
+    def _campaign_on(machine: Machine) -> None:
+        if machine.raft is not None:
+            try:
+                machine.raft.campaign()
+            except RefusedError:
+                pass
+
+    def _transfer(self) -> str:
+        leader = self._simulation.leader()
+        if leader is None or leader.raft is None:
+            return ""
+        to = self._random.choice(leader.raft.configuration.members)
+        leader.run(leader.generation, self._transfer_on, leader, to)
+        return f"{leader.name} to {to}"
+
+    @staticmethod
+    def _transfer_on(machine: Machine, to: str) -> None:
+        if machine.raft is not None:
+            try:
+                machine.raft.transfer(to)
+            except RefusedError:
+                pass
+
+    def _member(self) -> str:
+        leader = self._simulation.leader()
+        if leader is None or leader.raft is None:
+            return ""
+        change = self._change(leader)
+        leader.run(leader.generation, self._change_on, leader, change)
+        steps = " ".join(f"{step.kind.name} {step.node}" for step in change.changes)
+        return f"{leader.name}: {steps}{' joint' if change.joint else ''}"
+
+    @staticmethod
+    def _change_on(machine: Machine, change: ConfigurationChange) -> None:
+        if machine.raft is not None and machine.raft.role is Role.LEADER:
+            try:
+                machine.raft.propose_configuration(change)
+            except RefusedError:
+                pass
+
+    def _change(self, leader: Machine) -> ConfigurationChange:
+        random, simulation = self._random, self._simulation
+        assert leader.raft is not None
+        configuration = leader.raft.configuration
+        steps: list[Change] = []
+        learners, voters = list(configuration.learners), list(configuration.voters)
+        roll = random.random()
+        if learners and roll < 0.5:
+            steps.append(Change(ChangeKind.PROMOTE, random.choice(learners)))
+            if len(voters) > 1 and random.random() < 0.4:
+                kind = random.choice((ChangeKind.REMOVE, ChangeKind.DEMOTE))
+                steps.append(Change(kind, random.choice(voters)))
+        elif roll < 0.75 and len(simulation.machines) < MAX_MACHINES and len(learners) < 2:
+            outsiders = [name for name in simulation.machines if name not in configuration.members]
+            returning = [name for name in outsiders if random.random() < 0.3]
+            name = random.choice(returning) if returning else simulation.add_machine().name
+            steps.append(Change(ChangeKind.ADD_LEARNER, name))
+        elif len(voters) > 2 or (len(voters) > 1 and random.random() < 0.3):
+            kind = random.choice((ChangeKind.REMOVE, ChangeKind.DEMOTE))
+            victims = random.sample(voters, 2 if len(voters) > 3 and random.random() < 0.3 else 1)
+            steps.extend(Change(kind, name) for name in victims)
+        elif learners:
+            steps.append(Change(random.choice((ChangeKind.REMOVE, ChangeKind.PROMOTE)), random.choice(learners)))
+        else:
+            steps.append(Change(ChangeKind.ADD_LEARNER, simulation.add_machine().name))
+        return ConfigurationChange(tuple(steps), joint=random.random() < 0.25)

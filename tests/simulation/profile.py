@@ -1,0 +1,112 @@
+"""What kind of run a seed is: the size of the group, the settings, and what goes wrong how often."""
+
+from random import Random
+
+import msgspec
+
+from tests.simulation.driver import Settings
+from tests.simulation.schedule import MS, SECOND
+
+FAULTS = (
+    "crash", "fuse", "blackout", "isolate", "oneway", "partial", "halves", "pause", "stall", "fsync", "full",
+    "member", "transfer", "campaign", "clock", "noise",
+)  # fmt: skip
+
+KINDS: dict[str, dict[str, int]] = {
+    "calm": {},
+    "lossy": {"noise": 6, "transfer": 1},
+    "partitions": {"isolate": 4, "oneway": 3, "partial": 3, "halves": 3, "noise": 1, "campaign": 1},
+    "crashes": {"crash": 4, "fuse": 8, "blackout": 1, "transfer": 1},
+    "disks": {"stall": 4, "fsync": 3, "full": 2, "crash": 2, "fuse": 2, "blackout": 1},
+    "membership": {"member": 10, "transfer": 3, "crash": 1, "fuse": 2, "isolate": 1, "oneway": 1},
+    "pauses": {"pause": 6, "clock": 3, "campaign": 2, "transfer": 1},
+    "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
+    "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},
+}
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """The choices that are made once for a run."""
+
+    kind: str
+    nodes: int
+    faults: dict[str, int]
+    """How often each fault is chosen, relative to the others."""
+    interval: int
+    """The mean time between two faults, in microseconds."""
+    duration: int
+    """How long things go wrong."""
+    tick: int
+    drift: float
+    """How much the lengths of the nodes' ticks differ, at most."""
+    latency: int
+    """Of the disks, in microseconds."""
+    joins: bool
+    misses: float
+    loss: float
+    repeats: float
+    jitter: int
+    stragglers: float
+    as_bytes: bool
+    config: dict[str, int]
+    settings: Settings
+    clients: int
+    workers: int
+    jobs: int
+    """How many each client submits."""
+    sample: int
+
+
+def choose(random: Random, kind: str | None = None, nodes: int | None = None) -> Profile:
+    """Draw a profile."""
+    kinds = list(KINDS)
+    # Everything at once finds most.
+    chosen = random.choice([*kinds, "everything", "everything"])
+    size = random.choice((1, 3, 3, 3, 3, 5, 5))
+    kind = kind or chosen
+    if kind in ("partitions", "membership", "snapshots") and size == 1:
+        size = 3
+    small = kind == "snapshots" or random.random() < 0.5
+    noisy = kind in ("lossy", "everything", "snapshots")
+    return Profile(
+        kind=kind,
+        nodes=nodes or size,
+        faults=KINDS[kind],
+        interval=random.choice((SECOND // 3, SECOND, 2 * SECOND, 4 * SECOND)),
+        duration=random.randrange(10, 26) * SECOND,
+        tick=100 * MS,
+        drift=random.choice((0.0, 0.05, 0.3)),
+        latency=random.choice((200, MS, 5 * MS, 30 * MS)),
+        joins=random.random() < 0.7,
+        misses=random.choice((0.0, 0.0, 0.3)),
+        loss=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
+        repeats=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
+        jitter=random.choice((1, 5, 40)) * MS,
+        stragglers=random.choice((0.0, 0.01, 0.05)) if noisy else 0.0,
+        as_bytes=random.random() < 0.15,
+        config={
+            "election_ticks": random.choice((5, 5, 10)),
+            "heartbeat_ticks": random.choice((1, 1, 2)),
+            "max_append_bytes": random.choice((1, 300, 1 << 20)),
+            "max_inflight": random.choice((1, 2, 64)),
+            "max_inflight_bytes": random.choice((1, 2000, 1 << 23)),
+            "max_uncommitted_bytes": random.choice((500, 1 << 26)),
+            "max_apply_bytes": random.choice((1, 500, 1 << 22)),
+            "max_recent_bytes": random.choice((0, 2000, 1 << 24)),
+            "promotion_lag": random.choice((0, 10, 1000)),
+            "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
+            "chunk_window": random.choice((1, 2, 4)),
+        },
+        settings=Settings(
+            batch_delay=random.choice((0, 2 * MS, 20 * MS)),
+            gathers=random.random() < 0.7,
+            apply_delay=random.choice((0, 0, 3 * MS, 50 * MS)),
+            mirror_every=random.choice((3, 10, 30)) if small else random.choice((40, 1000)),
+            keep=random.choice((0, 0, 5, 20)),
+            retries=random.choice((-1, -1, -1, 2)),
+        ),
+        clients=random.randrange(2, 6),
+        workers=random.randrange(2, 5),
+        jobs=random.randrange(4, 13),
+        sample=random.choice((1, 7, 16)),
+    )

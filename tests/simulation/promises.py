@@ -1,0 +1,193 @@
+"""What the cluster promises its users, and whether it kept it.
+
+- What was acknowledged is run: in the end every acknowledged job was finished by a worker, cancelled, or failed for want
+  of further attempts.
+- Nothing is run twice without a failure: a second run needs the end of the first one's connection or node, or its time
+  limit. What was submitted once is one job, however often its command travelled.
+- A result comes, unless the node that had it is gone.
+- A linearizable read sees everything that was known anywhere before it was asked.
+"""
+
+from typing import Any
+
+import msgspec
+
+from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, NodeUp, Proposal
+from cluster.log import Entry
+from tests.simulation.journal import ViolationError
+from tests.simulation.safety import Safety
+
+SLACK_MS = 1
+"""Clocks are read in whole milliseconds."""
+
+
+class Run(msgspec.Struct):
+    """One run of a job by a worker."""
+
+    job: int
+    node: str
+    incarnation: int
+    session: int
+    began: int
+    """The table's time then, in milliseconds."""
+    limit: int
+    """The time limit that the worker declared for the function, or 0."""
+    over: bool = False
+    """The worker said how it went."""
+    broken: bool = False
+    """The worker's connection ended before that."""
+
+
+class Promises:
+    """The book that is kept about all jobs of a run."""
+
+    def __init__(self) -> None:
+        self.safety: Safety
+        self.runs: dict[int, list[Run]] = {}
+        self._acknowledged: dict[int, int] = {}
+        """Jobs, and the index at which the latest acknowledged submit took effect."""
+        self._ended: dict[int, tuple[int, str]] = {}
+        """How each job left the table, and at which index."""
+        self._gone: set[tuple[str, int]] = set()
+        """Incarnations of nodes that are over."""
+        self._submits: dict[bytes, int] = {}
+        self._there: dict[int, Any] = {}
+        self.limited = False
+        """Whether jobs have a limited number of attempts."""
+        self._before: dict[int, Job] = {}
+        self._last = 0
+        self.last_jobs: list[int] = []
+        """The number of the newest job as of each index, from the first entry on."""
+        self.first_index = 0
+        self.acknowledged_count = self.runs_count = self.again = self.reads = self.lost = 0
+        self.newest_incarnation: dict[str, int] = {}
+
+    # The one sequence of entries
+
+    def begin(self, safety: Safety) -> None:
+        """Follow this log."""
+        self.safety = safety
+        self.first_index = safety.table_index
+
+    def entering(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
+        """Look at the table before an entry."""
+        there = self._there
+        there.clear()
+        if self.limited:
+            self._before = dict(table.jobs)
+        for batch in proposal.batches:
+            for command in batch.commands:
+                if type(command) is Finish:
+                    job = table.jobs.get(command.job)
+                    holder = job.holder if job is not None else None
+                    if holder is not None and (holder.node.name, holder.number) == (batch.node, command.session):
+                        there.setdefault(command.job, "finished")
+                elif type(command) is Cancel and (job := table.find(command.handle)) is not None:
+                    there.setdefault(job.number, "cancelled")
+                elif type(command) is NodeDown:
+                    node = table.nodes.get(command.node)
+                    if node is not None and node.incarnation == command.incarnation:
+                        self._gone.add((command.node, command.incarnation))
+                elif type(command) is NodeUp:
+                    self._gone.update((batch.node, number) for number in range(1, batch.incarnation))
+
+    def entered(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
+        """Look at it after."""
+        for number, job in self._before.items():
+            if number not in table.jobs and job.attempts > table.job_retries:
+                self._ended[number] = (entry.index, "exhausted")
+        for number, how in self._there.items():
+            if number not in table.jobs:
+                self._ended.setdefault(number, (entry.index, how))
+        for number in range(self._last + 1, table.last_job + 1):
+            job = table.jobs.get(number)
+            if job is not None and job.workload:
+                other = self._submits.setdefault(job.workload, number)
+                if other != number:
+                    raise ViolationError(f"one submit became jobs {other} and {number}: {job.workload!r}")
+        self._last = table.last_job
+        missing = entry.index - self.first_index - len(self.last_jobs)
+        if missing > 1:
+            before = self.last_jobs[-1] if self.last_jobs else 0
+            self.last_jobs.extend([before] * (missing - 1))
+        self.last_jobs.append(table.last_job)
+
+    # Processes
+
+    def gone(self, node: str, incarnation: int) -> None:
+        """Note that an incarnation is over."""
+        self._gone.add((node, incarnation))
+
+    def incarnated(self, node: str, incarnation: int) -> None:
+        """Note a new incarnation: the ones before are over."""
+        self._gone.update((node, number) for number in range(1, incarnation))
+
+    # Users
+
+    def acknowledged(self, job: int, index: int) -> None:
+        """A client was told that its job is in."""
+        self.acknowledged_count += 1
+        self._acknowledged[job] = max(index, self._acknowledged.get(job, 0))
+
+    def run_begins(self, run: Run) -> None:
+        """A worker begins with a job."""
+        earlier = self.runs.setdefault(run.job, [])
+        self.again += bool(earlier)
+        self.runs_count += 1
+        for other in earlier:
+            if other.broken or (other.node, other.incarnation) in self._gone:
+                continue
+            if (run.node, run.incarnation) in self._gone:
+                continue  # a node that is declared gone, and does not know it yet, hands out what it had reserved
+            # A node that lags behind may hand a job out when the group has counted its time limit as over.
+            now = self.safety.table.now + SLACK_MS
+            if any(one.limit and now >= one.began + one.limit for one in (other, run)):
+                continue
+            raise ViolationError(f"job {run.job} is run again without a failure: {other}, then {run}")
+        earlier.append(run)
+
+    def result_lost(self, job: int) -> None:
+        """A client was told that the result is lost."""
+        self.lost += 1
+        if not any((run.node, run.incarnation) in self._gone for run in self.runs.get(job, ())):
+            raise ViolationError(f"the result of job {job} is said to be lost, but no node that ran it is gone")
+
+    def failed(self, job: int) -> None:
+        """A client was told that its job failed without its worker's word."""
+        how = self._ended.get(job, (0, ""))[1]
+        if how not in ("cancelled", "exhausted"):
+            raise ViolationError(f"job {job} failed, though it may be tried again and nobody cancelled it")
+
+    def read_floor(self) -> int:
+        """Give the index that a read asked for now must see: the highest that anybody has applied."""
+        return self.safety.table_index
+
+    def read_answered(self, floor: int, index: int, last_job: int) -> None:
+        """Check a read that saw the table of `index`."""
+        self.reads += 1
+        if index < floor:
+            raise ViolationError(f"a read saw index {index}, {floor} was applied before it was asked")
+        position = index - self.first_index - 1
+        known = self.last_jobs[min(position, len(self.last_jobs) - 1)] if position >= 0 and self.last_jobs else 0
+        if position < len(self.last_jobs) and last_job != known:
+            raise ViolationError(f"a read at {index} saw job {last_job} as the newest, it was {known}")
+
+    # The end
+
+    def unfinished(self) -> list[int]:
+        """Give the acknowledged jobs that still are to be run."""
+        return [job for job in self._acknowledged if job in self.safety.table.jobs]
+
+    def check(self) -> None:
+        """Check that everything acknowledged was run."""
+        for job, index in self._acknowledged.items():
+            ended, how = self._ended.get(job, (0, ""))
+            if not how:
+                raise ViolationError(f"job {job} was acknowledged at {index} and is gone without a trace")
+            if ended < index:
+                raise ViolationError(f"job {job} was acknowledged at {index} and had ended at {ended}")
+            runs = self.runs.get(job, ())
+            if how == "finished" and not any(run.over for run in runs):
+                raise ViolationError(f"job {job} was finished by nobody")
+            if how == "exhausted" and not runs:
+                raise ViolationError(f"job {job} has used up its attempts, and no worker ever saw it")

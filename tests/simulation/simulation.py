@@ -1,0 +1,228 @@
+"""One run: a cluster from a seed, its troubles, their end, and the verdict."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from random import Random
+from typing import TextIO
+
+import msgspec
+
+from cluster.raft import Raft, Role, bootstrap
+from cluster.raft.config import DurableState
+from cluster.jobs import JobTable, digest
+from tests.simulation.actors import Client, Worker, World
+from tests.simulation.adversary import Adversary
+from tests.simulation.journal import Journal, ViolationError
+from tests.simulation.machine import Machine
+from tests.simulation.network import Network
+from tests.simulation.profile import Profile, choose
+from tests.simulation.promises import Promises
+from tests.simulation.safety import Safety
+from tests.simulation.schedule import SECOND, Schedule
+
+PATIENCE = 90 * SECOND
+"""After this much time without faults everything must be done."""
+
+
+class Result(msgspec.Struct, frozen=True):
+    """How a run went."""
+
+    seed: int
+    kind: str
+    nodes: int
+    virtual: float
+    """Seconds that the cluster lived."""
+    real: float
+    """Seconds of processor time it took."""
+    events: int
+    entries: int
+    leaders: int
+    acknowledged: int
+    runs: int
+    again: int
+    """Runs of a job after its first."""
+    reads: int
+    fingerprint: str
+    """Of everything that happened: two runs of one seed have the same."""
+
+
+class Watch(Safety):
+    """Safety, and what the promises need to know of processes."""
+
+    promises: Promises
+
+    def crashed(self, name: str, incarnation: int) -> None:
+        """Note the end of a process."""
+        self.promises.gone(name, incarnation)
+
+    def incarnated(self, name: str, incarnation: int) -> None:
+        """Note the end of the incarnations before."""
+        self.promises.incarnated(name, incarnation)
+
+
+class Simulation:
+    """A cluster in one thread."""
+
+    def __init__(
+        self, seed: int, log: TextIO | None = None, *, kind: str | None = None, nodes: int | None = None
+    ) -> None:
+        """`log`: where to write one line per event. `kind` and `nodes` override what the seed says."""
+        self.seed = seed
+        self.random = Random(seed)
+        self.profile: Profile = choose(self.random, kind, nodes)
+        self.schedule = Schedule()
+        self.journal = Journal(self.schedule, log)
+        self.network = Network(self.schedule, self.random, self.journal, self._arrive)
+        self.machines: dict[str, Machine] = {}
+        self.promises = Promises()
+        names = [chr(ord("a") + number) for number in range(self.profile.nodes)]
+        self._base = bootstrap(*names)
+        self.safety = Watch(self._base, self.promises, self.profile.sample)
+        self.safety.promises = self.promises
+        self.promises.begin(self.safety)
+        profile, network = self.profile, self.network
+        network.loss, network.repeats, network.stragglers = profile.loss, profile.repeats, profile.stragglers
+        network.jitter, network.as_bytes = profile.jitter, profile.as_bytes
+        for name in names:
+            self.add_machine(name)
+        self.promises.limited = profile.settings.retries >= 0
+        self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
+        self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
+        self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
+        self.adversary = Adversary(self)
+
+    def add_machine(self, name: str | None = None) -> Machine:
+        """Add a machine: one of the first members when named, else a blank one that is going to join."""
+        profile = self.profile
+        first = name is not None
+        name = name or chr(ord("a") + len(self.machines))
+        machine = Machine(
+            name,
+            schedule=self.schedule,
+            random=self.random,
+            network=self.network,
+            journal=self.journal,
+            watcher=self.safety,
+            base=self._base if first else None,
+            config=profile.config,
+            settings=profile.settings,
+            misses=profile.misses,
+            tick=int(profile.tick * (1 + profile.drift * (2 * self.random.random() - 1))),
+        )
+        machine.disk.latency, machine.disk.joins = profile.latency, profile.joins
+        self.machines[name] = machine
+        self.safety.watch(name, machine.disk)
+        machine.start()
+        return machine
+
+    def leader(self) -> Machine | None:
+        """Return the machine that leads in the latest term, if any does."""
+        best: Machine | None = None
+        for machine in self.machines.values():
+            raft = machine.raft
+            if raft is not None and raft.role is Role.LEADER and (
+                best is None or best.raft is None or raft.term > best.raft.term
+            ):
+                best = machine
+        return best
+
+    def _reachable(self) -> list[Machine]:
+        members = self.safety.configuration.members
+        return [machine for name, machine in self.machines.items() if name in members]
+
+    def _arrive(self, to: str, message: object) -> None:
+        machine = self.machines.get(to)
+        if machine is not None:
+            machine.arrive(message)
+
+    def run(self) -> Result:
+        """Live through it all. Raise `ViolationError` for the first thing that is wrong."""
+        began = time.process_time()
+        schedule = self.schedule
+        schedule.run(self.profile.duration)
+        self._make_peace()
+        finished = schedule.run(schedule.now + PATIENCE, self._finished)
+        if not finished:
+            raise ViolationError(f"no progress: {self._unfinished()}")
+        # What is on its way still may not break anything.
+        self._quiesce()
+        self.promises.check()
+        return Result(
+            seed=self.seed,
+            kind=self.profile.kind,
+            nodes=self.profile.nodes,
+            virtual=schedule.now / SECOND,
+            real=time.process_time() - began,
+            events=schedule.happened,
+            entries=self.safety.table_index,
+            leaders=self.safety.leaders_count,
+            acknowledged=self.promises.acknowledged_count,
+            runs=self.promises.runs_count,
+            again=self.promises.again,
+            reads=self.promises.reads,
+            fingerprint=self._fingerprint(),
+        )
+
+    def _make_peace(self) -> None:
+        """End all faults."""
+        self.adversary.stop()
+        self.network.heal()
+        self.world.calm = True
+        if self.journal.on:
+            self.journal.write("-", "PEACE")
+        for machine in self.machines.values():
+            machine.resume()
+            machine.fuse = 0
+            machine.tick_length = self.profile.tick
+            disk = machine.disk
+            disk.full = disk.fails = False
+            disk.latency = self.profile.latency
+            machine.start()
+        for worker in self.workers:
+            worker.settle()
+
+    def _members(self) -> list[Machine]:
+        return [self.machines[name] for name in self.safety.configuration.members]
+
+    def _finished(self) -> bool:
+        return not self._unfinished()
+
+    def _unfinished(self) -> str:
+        """Say what is not done yet."""
+        leader = self.leader()
+        if leader is None:
+            return "nobody leads"
+        waiting = [client.name for client in self.clients if not client.done]
+        if waiting:
+            return f"{', '.join(waiting)} still wait"
+        jobs = self.promises.unfinished()
+        if jobs:
+            return f"jobs {jobs[:10]} are not run"
+        last = len(self.safety.committed) - 1
+        for machine in self._members():
+            driver = machine.driver
+            if driver is None:
+                return f"{machine.name} does not run"
+            if driver.raft.leader != leader.name:
+                return f"{machine.name} follows {driver.raft.leader or 'nobody'}, not {leader.name}"
+            if driver.applied != last:
+                return f"{machine.name} has applied {driver.applied} of {last}"
+        return ""
+
+    def _quiesce(self) -> None:
+        """Compare all tables at the end."""
+        expected = digest(self.safety.table)
+        for machine in self._members():
+            assert machine.driver is not None
+            if machine.driver.applied == self.safety.table_index and digest(machine.driver.table) != expected:
+                raise ViolationError(f"{machine.name} ends with another job table than the log makes")
+
+    def _fingerprint(self) -> str:
+        state = repr((self.random.getstate(), self.schedule.happened, self.schedule.now)).encode()
+        return hashlib.sha256(state + digest(self.safety.table)).hexdigest()[:16]
+
+
+def simulate(seed: int, log: TextIO | None = None, **overrides: object) -> Result:
+    """Run one seed."""
+    return Simulation(seed, log, **overrides).run()  # type: ignore[arg-type]

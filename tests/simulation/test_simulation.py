@@ -1,0 +1,172 @@
+"""The simulator as a test: a bounded number of seeds, and proof that it sees what it is there to see."""
+
+import io
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from cluster.jobs import JobTable, NodeDown
+from cluster.raft import MemoryStore, Write
+from cluster.raft.election import Campaign
+from cluster.raft.outbox import Outbox
+from cluster.raft.reads import ReadRounds
+from cluster.raft.replication import Replication
+from tests.simulation.disk import Disk, MirrorWrite
+from tests.simulation.driver import Driver
+from tests.simulation.journal import ViolationError
+from tests.simulation.profile import KINDS
+from tests.simulation.simulation import simulate
+
+
+class TestACluster:
+    @pytest.mark.parametrize("seed", range(1, 41))
+    def test_keeps_its_promises_whatever_goes_wrong(self, seed):
+        result = simulate(seed)
+        assert result.acknowledged
+        assert result.runs
+
+    @pytest.mark.parametrize("kind", sorted(KINDS))
+    def test_survives_each_kind_of_trouble(self, kind):
+        assert simulate(1000, kind=kind, nodes=3).leaders >= 1
+
+
+class TestARun:
+    def test_is_the_same_whenever_it_is_played(self):
+        assert simulate(7).fingerprint == simulate(7).fingerprint
+
+    def test_is_the_same_with_and_without_a_log(self):
+        assert simulate(7).fingerprint == simulate(7, io.StringIO()).fingerprint
+
+    def test_is_the_same_in_another_process_where_sets_have_another_order(self):
+        found = set()
+        for order in ("1", "2"):
+            run = subprocess.run(
+                [sys.executable, "-m", "tests.simulation", "--seed", "7"],
+                env=os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": os.pathsep.join(path for path in sys.path)},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found.add(run.stdout.splitlines()[-1])
+        assert found == {f"fingerprint {simulate(7).fingerprint}"}
+
+    def test_writes_one_line_per_event(self):
+        log = io.StringIO()
+        simulate(7, log)
+        lines = log.getvalue().splitlines()
+        assert len(lines) > 1000
+        assert all(line[4] == "." and line[:4].strip().isdigit() for line in lines)
+
+
+def violations(kind: str | None = None, seeds: int = 30) -> list[str]:
+    """Run seeds until one fails; return what was found."""
+    for seed in range(1, seeds + 1):
+        try:
+            simulate(seed, kind=kind, nodes=3 if kind else None)
+        except ViolationError as error:
+            return [str(error)]
+    return []
+
+
+class TestTheChecker:
+    def test_sees_a_vote_that_was_not_durable_when_it_was_given(self, monkeypatch):
+        monkeypatch.setattr(Outbox, "send", lambda self, message, after=0: self._ready.append(message))
+        assert violations()
+
+    def test_sees_two_leaders_in_one_term(self, monkeypatch):
+        def alone(self):
+            from cluster.raft.quorum import Outcome
+
+            return Outcome.WON if self.votes else Outcome.PENDING
+
+        monkeypatch.setattr(Campaign, "outcome", property(alone))
+        assert "so does" in violations("partitions")[0]
+
+    def test_sees_a_commit_without_a_quorum(self, monkeypatch):
+        def greedy(self):
+            return max([self._server.log.stable, *(progress.match for progress in self.followers.values())])
+
+        monkeypatch.setattr(Replication, "committed_index", greedy)
+        assert "have it on disk" in violations("calm")[0]
+
+    def test_sees_writes_that_are_lost(self, monkeypatch):
+        whole = MemoryStore.write
+
+        def forgetful(self, write: Write):
+            whole(self, Write(write.sequence, None, write.pieces, write.snapshot, write.entries, write.compact))
+
+        monkeypatch.setattr(MemoryStore, "write", forgetful)
+        assert "on its disk" in violations("calm")[0]
+
+    def test_sees_a_stale_read(self, monkeypatch):
+        monkeypatch.setattr(ReadRounds, "release", eager_release)
+        assert "a read saw" in violations("partitions", 80)[0]
+
+    def test_sees_tables_that_differ(self, monkeypatch):
+        apply = JobTable.apply
+
+        def biased(self, proposal):
+            if self.audience == "a" and self.last_job > 3:
+                self.last_job += 1
+            return apply(self, proposal)
+
+        monkeypatch.setattr(JobTable, "apply", biased)
+        assert "another job table" in violations("calm")[0]
+
+    def test_sees_a_job_that_vanishes(self, monkeypatch):
+        monkeypatch.setattr(JobTable, "_give_up", lambda self, job, attempt: self._remove(job))
+        assert violations()
+
+    def test_sees_a_job_that_runs_twice(self, monkeypatch):
+        tick = Driver.tick
+
+        def slandering(self):
+            tick(self)
+            for node in self.table.nodes.values():
+                if node.up and node.name != self._name and node.sessions:
+                    for job in self.table.jobs.values():
+                        if job.runs and job.holder.node is node:
+                            job.function.running -= 1
+                            job.holder = None
+                            self.table.waiting.put_back(job)
+                            return
+
+        monkeypatch.setattr(Driver, "tick", slandering)
+        assert violations("calm")
+
+    def test_sees_commands_that_take_effect_twice(self, monkeypatch):
+        admit = JobTable._admit
+
+        def forgetful(self, batch):
+            node = self.nodes.get(batch.node)
+            if node is not None and node.incarnation == batch.incarnation and batch.first <= node.last:
+                node.last = batch.first - 1
+            return admit(self, batch)
+
+        monkeypatch.setattr(JobTable, "_admit", forgetful)
+        assert violations("lossy")
+
+    def test_sees_an_image_on_disk_that_is_not_the_table(self, monkeypatch):
+        perform = Disk._perform
+
+        def careless(self, work: Any):
+            if isinstance(work, MirrorWrite):
+                work.part.segments.clear()
+            perform(self, work)
+
+        monkeypatch.setattr(Disk, "_perform", careless)
+        assert violations("snapshots")
+
+    def test_sees_a_cluster_that_makes_no_progress(self, monkeypatch):
+        monkeypatch.setattr(Driver, "propose", lambda self, command: isinstance(command, NodeDown))
+        assert "no progress" in violations("calm")[0]
+
+
+def eager_release(self, confirmed: int) -> list[tuple[str, int, int]]:
+    """Serve reads without waiting for a quorum's confirmation."""
+    served = [(origin, context, commit) for _, commit, reads in self._confirming for origin, context in reads]
+    self._confirming.clear()
+    return served
