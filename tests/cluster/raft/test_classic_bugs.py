@@ -687,6 +687,19 @@ class TestSnapshots:
             compacted.deliver()
         assert compacted.actors["3"].items == list("abcd")
 
+    def test_a_piece_that_overtakes_the_first_one_does_not_begin_the_transfer_anew(self, compacted):
+        self.open_a_stream(compacted)
+        (stream,) = compacted.actors["1"].streams
+        compacted["1"].step(SnapshotAck("1", "3", 2, stream, 0, SnapshotState.LOST))
+        compacted.settle()
+        assert list(compacted.actors["1"].streams) == [stream]
+        compacted.deliver(("1", "3"))
+        compacted.deliver(("3", "1"))
+        # With the beginning acknowledged and gone from memory, a loss is one.
+        compacted["1"].step(SnapshotAck("1", "3", 2, stream, 0, SnapshotState.LOST))
+        compacted.settle()
+        assert list(compacted.actors["1"].streams) == [stream + 1]
+
     def test_a_leader_that_steps_down_closes_its_transfers(self, compacted):
         self.open_a_stream(compacted)
         compacted["1"].step(Heartbeat("1", "2", 9, 0, 0))
