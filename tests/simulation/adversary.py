@@ -266,4 +266,4 @@ class Adversary:
             steps.append(Change(random.choice((ChangeKind.REMOVE, ChangeKind.PROMOTE)), random.choice(learners)))
         else:
             steps.append(Change(ChangeKind.ADD_LEARNER, simulation.add_machine().name))
-        return ConfigurationChange(tuple(steps), joint=random.random() < 0.25)
+        return ConfigurationChange(tuple(steps), joint=random.random() < 0.4)

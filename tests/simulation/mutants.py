@@ -47,13 +47,6 @@ MUTANTS = (
         "pass",
     ),
     Mutant(
-        "two votes in one term",
-        "cluster/raft/server.py",
-        "        if self.vote != NO_VOTE:\n            raise RaftInvariantError("
-        'f"second vote in term {self.term}: for {node} after {self.vote}")\n',
-        "",
-    ),
-    Mutant(
         "vote given away again",
         "cluster/raft/election.py",
         "(server.vote == request.sender or (server.vote == NO_VOTE and not server.leader))",
@@ -260,6 +253,12 @@ MUTANTS = (
         "cluster/raft/following.py",
         "self._report(message, SnapshotState.INSTALLED, after=self._installing)",
         "self._report(message, SnapshotState.INSTALLED)",
+    ),
+    Mutant(
+        "acknowledgement on top of a snapshot under way",
+        "cluster/raft/window.py",
+        "        self.stable = self.applied\n        for write in self._writes:\n            write[1] = self.stable\n",
+        "        self.stable = base.index\n        for write in self._writes:\n            write[1] = base.index\n",
     ),
     Mutant(
         "snapshot described by today's configuration",
