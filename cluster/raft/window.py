@@ -1,6 +1,7 @@
 """The log as the core sees it: all of it by position and term, the recent part of it in memory.
 
 Positions, in order:  base <= applied <= handed <= min(commit, stable), commit <= last, stable <= written <= last.
+(While a snapshot is being installed `stable` is behind all of these: the new base itself is not durable yet.)
 
 - base: where the log begins; entries after it exist, entries up to it are in the snapshot.
 - applied: the driver has applied up to here.   - handed: committed entries up to here were given to the driver.
@@ -190,11 +191,13 @@ class LogWindow:
         self._offset = base.index + 1
         self._run_starts = [base.index]
         self._run_terms = [base.term]
-        self.base_index = self.last_index = self.commit = self.stable = self.written = base.index
+        # Nothing of the new log is durable, not even its base, before the write that installs it.
+        self.stable = self.applied
+        for write in self._writes:
+            write[1] = self.stable
+        self.base_index = self.last_index = self.commit = self.written = base.index
         self.base_term = self.last_term = base.term
         self.applied = self.handed = base.index
-        for write in self._writes:
-            write[1] = base.index
 
     # The disk
 

@@ -5,7 +5,7 @@ import sys
 import time
 import traceback
 
-from tests.simulation.journal import ViolationError
+from tests.simulation.journal import ViolationError, say
 from tests.simulation.profile import KINDS
 from tests.simulation.simulation import Result, Simulation
 
@@ -39,19 +39,19 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001 - whatever it is, the seed is what matters
             failures += 1
             where = simulation.schedule.now / 1e6
-            print(f"FAILED seed {seed} ({simulation.profile.kind}, {simulation.profile.nodes} nodes) at {where:.6f} s")
-            print(f"  {error}")
+            say(f"FAILED seed {seed} ({simulation.profile.kind}, {simulation.profile.nodes} nodes) at {where:.6f} s")
+            say(f"  {error}")
             if not isinstance(error, ViolationError) or error.__cause__ is not None:
-                traceback.print_exception(error.__cause__ or error, limit=-6)
+                traceback.print_exception(error.__cause__ or error, limit=-6, file=sys.stdout)
             extra = (f" --kind {options.kind}" if options.kind else "") + (
                 f" --nodes {options.nodes}" if options.nodes else ""
             )
-            print(f"  replay: python -m tests.simulation --seed {seed}{extra} --log", flush=True)
+            say(f"  replay: python -m tests.simulation --seed {seed}{extra} --log")
             if not options.keep_going:
                 break
         else:
             if options.verbose:
-                print(results[-1], flush=True)
+                say(results[-1])
     _report(results, failures)
     return 1 if failures else 0
 
@@ -60,7 +60,7 @@ def _report(results: list[Result], failures: int) -> None:
     virtual = sum(result.virtual for result in results)
     real = sum(result.real for result in results)
     speed = virtual / real if real else 0.0
-    print(
+    say(
         f"{len(results)} seeds passed, {failures} failed: {virtual:.0f} s of cluster time in {real:.1f} s of processor"
         f" time ({speed:.0f} to 1); {sum(r.events for r in results)} events, {sum(r.entries for r in results)} entries,"
         f" {sum(r.leaders for r in results)} leaders, {sum(r.acknowledged for r in results)} jobs acknowledged,"
@@ -68,7 +68,7 @@ def _report(results: list[Result], failures: int) -> None:
         f" {sum(r.reads for r in results)} reads"
     )
     if len(results) == 1:
-        print(f"fingerprint {results[0].fingerprint}")
+        say(f"fingerprint {results[0].fingerprint}")
 
 
 if __name__ == "__main__":

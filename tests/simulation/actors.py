@@ -10,8 +10,8 @@ from cluster.jobs import (
     Cancel,
     Cant,
     CantAny,
-    CreateFunction,
     Created,
+    CreateFunction,
     DropFunction,
     Failed,
     Finish,
@@ -176,7 +176,9 @@ class Actor:
         """Be told something by the node."""
         if self.world.journal.on:
             job = getattr(effect, "job", None)
-            self.world.journal.write(self.name, type(effect).__name__, f"job={job.number}" if job else "", f"at={index}")
+            self.world.journal.write(
+                self.name, type(effect).__name__, f"job={job.number}" if job else "", f"at={index}"
+            )
         self.told(effect, index)
 
     def begin(self) -> None:
@@ -410,9 +412,7 @@ class Worker(Actor):
         assert machine is not None
         assert machine.driver is not None
         name = job.function.name
-        run = Run(
-            job.number, machine.name, self.incarnation, self.session, machine.driver.table.now, LIMITS_MS[name]
-        )
+        run = Run(job.number, machine.name, self.incarnation, self.session, machine.driver.table.now, LIMITS_MS[name])
         self._run = run
         world.promises.run_begins(run)
         if world.journal.on:

@@ -1,5 +1,6 @@
 """What goes wrong, and when: picks faults by the profile, and ends them again after a while."""
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -208,10 +209,8 @@ class Adversary:
     @staticmethod
     def _campaign_on(machine: Machine) -> None:
         if machine.raft is not None:
-            try:
+            with contextlib.suppress(RefusedError):
                 machine.raft.campaign()
-            except RefusedError:
-                pass
 
     def _transfer(self) -> str:
         leader = self._simulation.leader()
@@ -224,10 +223,8 @@ class Adversary:
     @staticmethod
     def _transfer_on(machine: Machine, to: str) -> None:
         if machine.raft is not None:
-            try:
+            with contextlib.suppress(RefusedError):
                 machine.raft.transfer(to)
-            except RefusedError:
-                pass
 
     def _member(self) -> str:
         leader = self._simulation.leader()
@@ -241,10 +238,8 @@ class Adversary:
     @staticmethod
     def _change_on(machine: Machine, change: ConfigurationChange) -> None:
         if machine.raft is not None and machine.raft.role is Role.LEADER:
-            try:
+            with contextlib.suppress(RefusedError):
                 machine.raft.propose_configuration(change)
-            except RefusedError:
-                pass
 
     def _change(self, leader: Machine) -> ConfigurationChange:
         random, simulation = self._random, self._simulation
@@ -271,4 +266,4 @@ class Adversary:
             steps.append(Change(random.choice((ChangeKind.REMOVE, ChangeKind.PROMOTE)), random.choice(learners)))
         else:
             steps.append(Change(ChangeKind.ADD_LEARNER, simulation.add_machine().name))
-        return ConfigurationChange(tuple(steps), joint=random.random() < 0.25)
+        return ConfigurationChange(tuple(steps), joint=random.random() < 0.4)

@@ -1,9 +1,9 @@
 """A node's disk: slow, in order, and forgetful in a crash. It outlives the process that writes to it.
 
 The contract with the core is `MemoryStore.write`: writes become durable in order, each whole or not at all. Writes that
-wait are joined into one transaction. In a crash some of the writes of the transaction under way are on the disk, though
-nobody was told; the next one is torn, which recovery notices and cuts off; the rest is gone. After a failed write nothing
-is ever written again by this process.
+wait are joined into one transaction. In a crash some of the writes of the transaction under way are on the disk,
+though nobody was told; the next one is torn, which recovery notices and cuts off; the rest is gone. After a failed
+write nothing is ever written again by this process.
 """
 
 from collections.abc import Callable

@@ -1,10 +1,11 @@
-"""The driver of a simulated node: what ties consensus, disk and job table together, and the nodes' commands to the leader.
+"""The driver of a simulated node: ties consensus, disk and job table together, and the nodes' commands to the leader.
 
 Commands of a moment are numbered and become a batch; the batch goes to the leader, which puts the batches of all nodes
 into one entry. A batch is kept until it is applied, and sent again, in order, when another node leads or no answer
 comes: the table passes over what it has seen. Not for: connections (`gateway`), faults (`machine`).
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -242,10 +243,8 @@ class Driver:
             self._enter([])
 
     def _enter(self, batches: list[Batch]) -> None:
-        try:
+        with contextlib.suppress(RefusedError):  # the nodes will send them again
             self.raft.propose(encode_proposal(propose(self._machine.wall(), batches)))
-        except RefusedError:
-            pass  # the nodes will send them again
 
     # What consensus asks for
 

@@ -1,4 +1,4 @@
-"""The connections of a simulated node: effects go out to them, and results travel from a worker's node to the listeners'.
+"""The connections of a simulated node: effects go out to them, results travel from a worker's node to the listeners'.
 
 A result never enters the table. The worker's node keeps it from WORK_COMPLETE until the listeners' nodes have it. Where
 the worker's node is gone before that, the listener's node, which has seen the Finish applied, tells its client so.

@@ -6,6 +6,12 @@ from typing import Any, TextIO
 from tests.simulation.schedule import SECOND, Schedule
 
 
+def say(text: str) -> None:
+    """Write a line for whoever started the run."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 class ViolationError(Exception):
     """Something happened that never may."""
 

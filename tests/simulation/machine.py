@@ -1,4 +1,4 @@
-"""A machine of the cluster: its disk and its clock, which outlive crashes, and the process that runs on it now and then.
+"""A machine of the cluster: its disk and clock, which outlive crashes, and the process that runs on it now and then.
 
 Everything that happens to a process goes through `run`, which is where a paused process defers it, a crashed one never
 sees it, and an armed fuse ends the process at one of the `point`s in the middle of things.

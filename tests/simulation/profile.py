@@ -18,7 +18,7 @@ KINDS: dict[str, dict[str, int]] = {
     "partitions": {"isolate": 4, "oneway": 3, "partial": 3, "halves": 3, "noise": 1, "campaign": 1},
     "crashes": {"crash": 4, "fuse": 8, "blackout": 1, "transfer": 1},
     "disks": {"stall": 4, "fsync": 3, "full": 2, "crash": 2, "fuse": 2, "blackout": 1},
-    "membership": {"member": 10, "transfer": 3, "crash": 1, "fuse": 2, "isolate": 1, "oneway": 1},
+    "membership": {"member": 10, "transfer": 3, "crash": 2, "fuse": 4, "isolate": 2, "oneway": 1, "campaign": 2},
     "pauses": {"pause": 6, "clock": 3, "campaign": 2, "transfer": 1},
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
     "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},

@@ -1,7 +1,7 @@
 """What the cluster promises its users, and whether it kept it.
 
-- What was acknowledged is run: in the end every acknowledged job was finished by a worker, cancelled, or failed for want
-  of further attempts.
+- What was acknowledged is run: in the end every acknowledged job was finished by a worker, cancelled, or failed for
+  want of further attempts.
 - Nothing is run twice without a failure: a second run needs the end of the first one's connection or node, or its time
   limit. What was submitted once is one job, however often its command travelled.
 - A result comes, unless the node that had it is gone.

@@ -1,6 +1,6 @@
 """Raft's safety properties, checked at every bundle of every node (Raft paper, Figure 3, and what the core promises).
 
-- *Election safety*: at most one leader in a term.
+- *Election safety*: at most one leader in a term, by a quorum of votes that are on disks.
 - *Leader append-only*: a leader never overwrites or deletes entries of its log.
 - *Log matching*: the same index and term mean the same entry and the same term before it; by induction the same log.
 - *Leader completeness*: what was committed in a term is in the log of every leader of a later one.
@@ -132,6 +132,8 @@ class Safety:
             raise ViolationError(f"{name} leads in term {raft.term} without having said so")
         if ready.configuration is not None or (ready.write is not None and ready.write.entries):
             self._check_configuration(name, known, raft)
+        if ready.committed and ready.committed[-1].index > known.disk.store.last_index():
+            raise ViolationError(f"{name} is to apply entry {ready.committed[-1].index}, which is not on its disk")
         if ready.messages:
             self._check_gate(name, known, ready.messages)
 
@@ -239,11 +241,24 @@ class Safety:
         other = self._leaders.setdefault(term, name)
         if other != name:
             raise ViolationError(f"{name} leads in term {term}, and so does {other}")
+        configuration = known.configurations[-1][1]
+        for voters in (configuration.voters, configuration.outgoing):
+            votes = sum(1 for voter in voters if self._has_voted(voter, term, name))
+            if voters and votes * 2 <= len(voters):
+                raise ViolationError(f"{name} leads in term {term} by {votes} durable votes of {voters}")
         for index in range(len(self.committed) - 1, 0, -1):
             if self._committed_in[index] < term:
                 if index >= len(known.terms) or known.terms[index] != self.committed[index]:
                     raise ViolationError(f"{name} leads term {term} without entry {index}, which is committed")
                 return
+
+    def _has_voted(self, voter: str, term: int, name: str) -> bool:
+        """Tell whether a vote is on the voter's disk, or may have been: it lives in a later term."""
+        known = self._logs.get(voter)
+        if known is None:
+            return False
+        hard = known.disk.store.hard_state
+        return hard.term > term or (hard.term == term and hard.vote == name)
 
     def _check_configuration(self, name: str, known: Known, raft: Raft) -> None:
         index, configuration = known.configurations[-1]

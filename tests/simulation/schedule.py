@@ -26,7 +26,7 @@ class Schedule:
         heapq.heappush(self._queue, (self.now + delay, self._planned, action, arguments))
 
     def run(self, until: int, stop: Callable[[], bool] | None = None) -> bool:
-        """Let things happen up to a time, or until `stop`, which is asked twice a second, says so; tell whether it did."""
+        """Let things happen up to a time, or until `stop`, asked twice a second, says so; tell whether it did."""
         queue, pop = self._queue, heapq.heappop
         ask = self.now
         while queue and queue[0][0] <= until:

@@ -2,15 +2,13 @@
 
 import hashlib
 import time
-from collections.abc import Callable
 from random import Random
 from typing import TextIO
 
 import msgspec
 
-from cluster.raft import Raft, Role, bootstrap
-from cluster.raft.config import DurableState
-from cluster.jobs import JobTable, digest
+from cluster.jobs import digest
+from cluster.raft import Role, bootstrap
 from tests.simulation.actors import Client, Worker, World
 from tests.simulation.adversary import Adversary
 from tests.simulation.journal import Journal, ViolationError
@@ -121,8 +119,10 @@ class Simulation:
         best: Machine | None = None
         for machine in self.machines.values():
             raft = machine.raft
-            if raft is not None and raft.role is Role.LEADER and (
-                best is None or best.raft is None or raft.term > best.raft.term
+            if (
+                raft is not None
+                and raft.role is Role.LEADER
+                and (best is None or best.raft is None or raft.term > best.raft.term)
             ):
                 best = machine
         return best

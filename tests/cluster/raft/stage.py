@@ -31,6 +31,15 @@ from cluster.raft import (
     encode,
 )
 from cluster.raft.errors import RaftError
+from cluster.raft.messages import (
+    AppendAck,
+    PreVoteReply,
+    PreVoteRequest,
+    SnapshotAck,
+    SnapshotState,
+    VoteReply,
+    VoteRequest,
+)
 
 _nonces = itertools.count(1)
 
@@ -104,6 +113,8 @@ class Actor:
     def pump(self) -> None:
         while self.raft is not None and (ready := self.raft.ready()) is not None:
             self.bundles.append(ready)
+            for message in ready.messages:
+                self.check_promise(message)
             self.group.network.extend(message for message in ready.messages if self.group.accepts(message))
             if ready.write is not None:
                 self.disk.waiting.append(ready.write)
@@ -117,6 +128,28 @@ class Actor:
                 self.take_read(read)
             for request in ready.snapshots:
                 self.serve(request)
+
+    def check_promise(self, message: Message) -> None:
+        """Nothing may leave that promises more than the disk has."""
+        disk = self.disk
+        term = max(disk.hard_state.term, disk.base.term)
+        if isinstance(message, AppendAck):
+            match = message.match
+            assert match <= disk.last_index(), f"{self.name} acknowledges {match}, its disk ends at {disk.last_index()}"
+            assert (
+                match <= disk.base.index
+                or disk.term(match) == self.core.entry_term(match)
+                or (match < self.core.first_index - 1)
+            ), f"{self.name} acknowledges {match}, its disk has another entry there"
+        elif isinstance(message, VoteRequest) or (isinstance(message, VoteReply) and message.granted):
+            vote = self.name if isinstance(message, VoteRequest) else message.to
+            assert disk.hard_state == HardState(message.term, vote), (
+                f"{self.name} promises {message} with {disk.hard_state}"
+            )
+        elif isinstance(message, SnapshotAck) and message.state is SnapshotState.INSTALLED:
+            assert disk.base.index >= self.core.first_index - 1 or disk.last_index() >= self.core.applied_index
+        if not isinstance(message, PreVoteRequest | PreVoteReply):
+            assert message.term <= term, f"{self.name} speaks of a term that is not on its disk: {message}"
 
     def persist(self, count: int | None = None) -> None:
         """Let writes that wait (the first `count` of them) become durable."""

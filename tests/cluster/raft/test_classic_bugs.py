@@ -487,6 +487,29 @@ class TestLog:
         group.settle()
         assert third.items == ["a", "b", "c"]
 
+    def test_bug_34_nothing_is_acknowledged_on_top_of_a_snapshot_that_is_not_durable(self):
+        group = Group("1", "2", "3", chunk_bytes=1000)
+        group.elect("1")
+        group.cut |= {("1", "3"), ("3", "1")}
+        group.propose("1", "a", "b")
+        group.deliver()
+        group.actors["1"].compact(4)
+        group.cut.clear()
+        group.actors["3"].disk.held = True
+        group.tick("1")
+        group.deliver()
+        assert group["3"].first_index == 5
+        for prev_index, prev_term in ((4, 2), (1, 1)):
+            group["3"].step(Append("3", "1", 2, prev_index, prev_term, (), 4))
+            group.settle()
+        assert group.network == []
+        group.deliver()
+        assert group["1"].followers["3"].match < 4
+        group.actors["3"].persist()
+        group.settle()
+        group.deliver()
+        assert group["1"].followers["3"].match == 4
+
 
 class TestSnapshots:
     @pytest.fixture
@@ -663,6 +686,19 @@ class TestSnapshots:
             compacted.tick("1")
             compacted.deliver()
         assert compacted.actors["3"].items == list("abcd")
+
+    def test_a_piece_that_overtakes_the_first_one_does_not_begin_the_transfer_anew(self, compacted):
+        self.open_a_stream(compacted)
+        (stream,) = compacted.actors["1"].streams
+        compacted["1"].step(SnapshotAck("1", "3", 2, stream, 0, SnapshotState.LOST))
+        compacted.settle()
+        assert list(compacted.actors["1"].streams) == [stream]
+        compacted.deliver(("1", "3"))
+        compacted.deliver(("3", "1"))
+        # With the beginning acknowledged and gone from memory, a loss is one.
+        compacted["1"].step(SnapshotAck("1", "3", 2, stream, 0, SnapshotState.LOST))
+        compacted.settle()
+        assert list(compacted.actors["1"].streams) == [stream + 1]
 
     def test_a_leader_that_steps_down_closes_its_transfers(self, compacted):
         self.open_a_stream(compacted)

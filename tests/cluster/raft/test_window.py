@@ -232,7 +232,13 @@ class TestCompaction:
         log.restore(SnapshotMeta(9, 5, MEMBERS))
         assert (log.base_index, log.last_index, log.last_term, log.commit, log.applied) == (9, 9, 5, 9, 9)
         assert log.term(4) is None
-        log.persisted(1)
+        # The write under way is of the old log; the new one, and its base, are durable with the next.
+        assert not log.persisted(1)
+        assert log.stable < 9
+        assert log.write_covering(9) is None
+        log.take_unwritten(2)
+        assert log.write_covering(9) == 2
+        assert log.persisted(2)
         assert log.stable == 9
 
     def test_a_snapshot_never_takes_back_what_is_committed(self):

@@ -1,0 +1,476 @@
+"""Deliberate faults, to prove that the net has no holes: `python -m tests.simulation.mutants`.
+
+Each fault is a small change of one file, made in a copy of the tree. The simulator, or failing that the tests of the
+mutated package, must notice it within a bounded number of seeds. What survives is a hole in the net.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+
+from tests.simulation.journal import say
+
+ROOT = Path(__file__).resolve().parents[2]
+NETS = {"cluster/raft": "tests/cluster/raft", "cluster/jobs": "tests/cluster/jobs"}
+"""The tests that stand behind the simulator, by the mutated package."""
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """One fault."""
+
+    name: str
+    file: str
+    old: str
+    """Occurs exactly once in the file."""
+    new: str
+
+
+MUTANTS = (
+    # Elections
+    Mutant(
+        "vote not persisted",
+        "cluster/raft/server.py",
+        "self.vote = node\n        self.outbox.hard_state_changed(new_term=False)",
+        "self.vote = node",
+    ),
+    Mutant(
+        "term not persisted",
+        "cluster/raft/server.py",
+        "self.outbox.hard_state_changed(new_term=True)",
+        "pass",
+    ),
+    Mutant(
+        "vote given away again",
+        "cluster/raft/election.py",
+        "(server.vote == request.sender or (server.vote == NO_VOTE and not server.leader))",
+        "True",
+    ),
+    Mutant(
+        "up-to-date check by index alone",
+        "cluster/raft/window.py",
+        "return (last_term, last_index) >= (self.last_term, self.last_index)",
+        "return last_index >= self.last_index",
+    ),
+    Mutant(
+        "up-to-date check by term alone",
+        "cluster/raft/window.py",
+        "return (last_term, last_index) >= (self.last_term, self.last_index)",
+        "return last_term >= self.last_term",
+    ),
+    Mutant(
+        "half the votes are enough",
+        "cluster/raft/quorum.py",
+        "needed = len(voters) // 2 + 1",
+        "needed = (len(voters) + 1) // 2",
+    ),
+    Mutant(
+        "election in one half of a joint configuration",
+        "cluster/raft/quorum.py",
+        "    if not configuration.outgoing:\n        return outcome",
+        "    if True:\n        return outcome",
+    ),
+    Mutant(
+        "own vote counted before it is durable",
+        "cluster/raft/election.py",
+        "if not self.pre and self._server.outbox.persisted >= self.own_vote_write:",
+        "if not self.pre:",
+    ),
+    Mutant(
+        "pre-vote granted while the leader is heard",
+        "cluster/raft/election.py",
+        "        and not server.hears_leader\n",
+        "",
+    ),
+    Mutant(
+        "vote request heeded while the leader is heard",
+        "cluster/raft/core.py",
+        "if isinstance(message, VoteRequest) and self._server.hears_leader and not message.transfer:",
+        "if False:",
+    ),
+    Mutant(
+        "a quorum that is half",
+        "cluster/raft/quorum.py",
+        "return sum(1 for voter in voters if voter in nodes) > len(voters) // 2",
+        "return sum(1 for voter in voters if voter in nodes) >= len(voters) // 2",
+    ),
+    # Replication and commit
+    Mutant(
+        "commit of an old term",
+        "cluster/raft/leadership.py",
+        "if index <= log.commit or log.term(index) != server.term:",
+        "if index <= log.commit:",
+    ),
+    Mutant(
+        "commit quorum off by one",
+        "cluster/raft/quorum.py",
+        "[(count - 1) // 2]",
+        "[min(count - 1, (count + 1) // 2)]",
+    ),
+    Mutant(
+        "commit by half of an even group",
+        "cluster/raft/quorum.py",
+        "[(count - 1) // 2]",
+        "[count // 2]",
+    ),
+    Mutant(
+        "commit in one half of a joint configuration",
+        "cluster/raft/quorum.py",
+        "    if configuration.outgoing:\n        return min(value,",
+        "    if False:\n        return min(value,",
+    ),
+    Mutant(
+        "leader counts its own copy before it is durable",
+        "cluster/raft/replication.py",
+        "values[self._server.id] = self._server.log.stable",
+        "values[self._server.id] = self._server.log.last_index",
+    ),
+    Mutant(
+        "acknowledgement before fsync",
+        "cluster/raft/outbox.py",
+        "after = max(after, self.hard_state_write)",
+        "after = self.hard_state_write",
+    ),
+    Mutant(
+        "messages do not wait for the hard state",
+        "cluster/raft/outbox.py",
+        "after = max(after, self.hard_state_write)",
+        "after = max(after, 0)",
+    ),
+    Mutant(
+        "acknowledgement of an overwritten write",
+        "cluster/raft/window.py",
+        "write[1] = min(write[1], self.last_index)",
+        "pass",
+    ),
+    Mutant(
+        "truncation where nothing conflicts",
+        "cluster/raft/following.py",
+        "            if prev_index != log.last_index:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "no truncation where something conflicts",
+        "cluster/raft/following.py",
+        "if log.term(entry.index) != entry.term and not self._behind_base(entry.index):",
+        "if log.term(entry.index) is None and not self._behind_base(entry.index):",
+    ),
+    Mutant(
+        "the place before the entries is not compared",
+        "cluster/raft/following.py",
+        "if log.term(prev_index) != message.prev_term and not self._behind_base(prev_index):",
+        "if log.term(prev_index) is None and not self._behind_base(prev_index):",
+    ),
+    Mutant(
+        "commit past the last new entry",
+        "cluster/raft/following.py",
+        "log.commit_to(min(message.commit, last_new))",
+        "log.commit_to(min(message.commit, log.last_index))",
+    ),
+    Mutant(
+        "heartbeats promise too much",
+        "cluster/raft/leadership.py",
+        "min(progress.match, commit)",
+        "commit",
+    ),
+    Mutant(
+        "entries applied before they are durable here",
+        "cluster/raft/window.py",
+        "limit = min(self.commit, self.stable)",
+        "limit = self.commit",
+    ),
+    Mutant(
+        "a lost append is never sent again",
+        "cluster/raft/progress.py",
+        "        if self.state is ProgressState.REPLICATE:\n            self.become_probe()\n            return True\n",
+        "        if self.state is ProgressState.REPLICATE:\n            return False\n",
+    ),
+    # Reads
+    Mutant(
+        "reads without a quorum",
+        "cluster/raft/leadership.py",
+        "quorum.reached(server.configuration, values)",
+        "self._rounds.round",
+    ),
+    Mutant(
+        "reads before the term's first commit",
+        "cluster/raft/leadership.py",
+        "if self._rounds.gathered and self._server.log.commit >= self.barrier:",
+        "if self._rounds.gathered:",
+    ),
+    Mutant(
+        "reads of a deposed leader answered",
+        "cluster/raft/reads.py",
+        "return [context for node, context in everything if node == origin]",
+        "return []",
+    ),
+    # Membership
+    Mutant(
+        "a change before an entry of the own term",
+        "cluster/raft/leadership.py",
+        "if log.commit < self.barrier:",
+        "if False:",
+    ),
+    Mutant(
+        "two changes at once",
+        "cluster/raft/leadership.py",
+        "if self._server.history.index > log.commit:",
+        "if False:",
+    ),
+    Mutant(
+        "several voters change without the joint step",
+        "cluster/raft/membership.py",
+        "joint = change.joint or len(crossing) > 1",
+        "joint = change.joint",
+    ),
+    Mutant(
+        "a truncated change stays in force",
+        "cluster/raft/server.py",
+        "        self.history.truncate(index)\n",
+        "",
+    ),
+    Mutant(
+        "membership taken from the old log under a snapshot",
+        "cluster/raft/server.py",
+        "        self.history.restore(meta)\n",
+        "",
+    ),
+    Mutant(
+        "a removed leader stays",
+        "cluster/raft/leadership.py",
+        "            self._resign()\n",
+        "            pass\n",
+    ),
+    # Snapshots
+    Mutant(
+        "snapshot said to be installed before it is durable",
+        "cluster/raft/following.py",
+        "self._report(message, SnapshotState.INSTALLED, after=self._installing)",
+        "self._report(message, SnapshotState.INSTALLED)",
+    ),
+    Mutant(
+        "acknowledgement on top of a snapshot under way",
+        "cluster/raft/window.py",
+        "        self.stable = self.applied\n        for write in self._writes:\n            write[1] = self.stable\n",
+        "        self.stable = base.index\n        for write in self._writes:\n            write[1] = base.index\n",
+    ),
+    Mutant(
+        "snapshot described by today's configuration",
+        "cluster/raft/history.py",
+        "            if self._indexes[position] <= index:\n                return self._values[position]\n",
+        "            return self._values[position]\n",
+    ),
+    Mutant(
+        "log dropped under a snapshot that is being sent",
+        "cluster/raft/core.py",
+        "index = index if lowest is None else min(index, lowest)",
+        "pass",
+    ),
+    # The job table
+    Mutant(
+        "dedupe missing from the snapshot",
+        "cluster/jobs/mirror.py",
+        "        node.last = node_row.last\n",
+        "",
+    ),
+    Mutant(
+        "commands applied twice",
+        "cluster/jobs/table.py",
+        "batch.commands[node.last + 1 - batch.first :] if batch.first <= node.last else batch.commands",
+        "batch.commands",
+    ),
+    Mutant(
+        "gaps in a node's commands accepted",
+        "cluster/jobs/table.py",
+        "current and batch.first <= node.last + 1",
+        "current",
+    ),
+    Mutant(
+        "a node that was declared down goes on",
+        "cluster/jobs/table.py",
+        "batch.incarnation == node.incarnation and node.up",
+        "batch.incarnation == node.incarnation",
+    ),
+    Mutant(
+        "sessions end in the order of a dict",
+        "cluster/jobs/table.py",
+        "[session for _, session in sorted(node.sessions.items())]",
+        "list(node.sessions.values())",
+    ),
+    Mutant(
+        "queues restored in another order",
+        "cluster/jobs/mirror.py",
+        "    queued.sort(key=_position)\n",
+        "",
+    ),
+    Mutant(
+        "deadlines missing from the snapshot",
+        "cluster/jobs/mirror.py",
+        "                table.deadlines.set(job.deadline, number)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "listeners missing from the snapshot",
+        "cluster/jobs/mirror.py",
+        "                job.listeners = dict.fromkeys(",
+        "                job.listeners = {} and dict.fromkeys(",
+    ),
+    Mutant(
+        "unique keys missing from the snapshot",
+        "cluster/jobs/mirror.py",
+        "            table.keys.add(job.key, job)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "jobs of a lost worker are dropped",
+        "cluster/jobs/table.py",
+        "            self.waiting.put_back(job)\n",
+        "            self._remove(job)\n",
+    ),
+    # The disk, and the driver's part of the contract
+    Mutant(
+        "the store forgets the hard state",
+        "cluster/raft/store.py",
+        "            self.hard_state = write.hard_state\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "the store keeps what was overwritten",
+        "cluster/raft/store.py",
+        "                del self._entries[keep:]\n            self._entries.extend(write.entries)",
+        "                self._entries[keep : keep + len(write.entries)] = write.entries\n"
+        "            else:\n                self._entries.extend(write.entries)",
+    ),
+    Mutant(
+        "the store keeps the old log under a snapshot",
+        "cluster/raft/store.py",
+        "            self.spool.clear()\n            self._entries.clear()\n",
+        "            self.spool.clear()\n",
+    ),
+    Mutant(
+        "the disk acknowledges before it writes",
+        "tests/simulation/disk.py",
+        "self._waiting.append((work, done))",
+        "self._waiting.append((work, lambda _: None)); self._schedule.after(0, done, work)",
+    ),
+    Mutant(
+        "a failed fsync is passed over",
+        "tests/simulation/disk.py",
+        '            self.on_failure("disk full" if self.full else "fsync failed")\n',
+        "            lost, self._under_way = self._under_way, []\n"
+        "            for work, callback in lost:\n                callback(work)\n",
+    ),
+    Mutant(
+        "an incarnation's number is used twice",
+        "tests/simulation/disk.py",
+        "self.incarnation += 1",
+        "self.incarnation = 1",
+    ),
+    Mutant(
+        "committed entries applied on top of a snapshot under way",
+        "tests/simulation/driver.py",
+        "            self._to_apply.clear()\n",
+        "",
+    ),
+    Mutant(
+        "commands are not sent again",
+        "tests/simulation/driver.py",
+        "if self._unapplied and now - self._sent >= RESEND:",
+        "if False:",
+    ),
+)
+
+
+class Hunt:
+    """Runs mutants in copies of the tree."""
+
+    def __init__(self, seeds: int, start: int, patience: int) -> None:
+        self._seeds = seeds
+        self._start = start
+        self._patience = patience
+
+    def caught(self, mutant: Mutant | None) -> str:
+        """Tell what notices the fault, "" when nothing does; with None, what is wrong with the tree as it is."""
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            tree = Path(folder)
+            for name in ("cluster", "tests", "pyproject.toml"):
+                source = ROOT / name
+                if source.is_dir():
+                    shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+                else:
+                    shutil.copy(source, tree / name)
+            nets: list[str] = []
+            if mutant is not None:
+                path = tree / mutant.file
+                text = path.read_text()
+                if text.count(mutant.old) != 1:
+                    return f"NOT APPLICABLE: {mutant.old!r} occurs {text.count(mutant.old)} times in {mutant.file}"
+                path.write_text(text.replace(mutant.old, mutant.new))
+                nets = [tests for package, tests in NETS.items() if mutant.file.startswith(package)]
+            run = ["-m", "tests.simulation", "--seeds", str(self._seeds), "--start", str(self._start)]
+            found = self._run(tree, run)
+            for tests in nets:
+                if not found and (ROOT / tests).is_dir():
+                    found = self._run(
+                        tree, ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", tests]
+                    )
+            return found
+
+    def _run(self, tree: Path, arguments: list[str]) -> str:
+        try:
+            run = subprocess.run(
+                [sys.executable, "-B", *arguments],
+                cwd=tree,
+                env=os.environ | {"PYTHONPATH": str(tree)},
+                capture_output=True,
+                text=True,
+                timeout=self._patience,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"does not end within {self._patience} s"
+        if run.returncode == 0:
+            return ""
+        lines = [line.strip() for line in run.stdout.splitlines()]
+        for number, line in enumerate(lines):
+            if line.startswith("FAILED"):
+                following = lines[number + 1] if number + 1 < len(lines) and "pytest" not in arguments else ""
+                return f"{line} {following}"[:200]
+        return f"exit {run.returncode}: {run.stderr.strip().splitlines()[-1:]}"
+
+
+def main() -> int:
+    """Hunt every mutant, or those named on the command line; return 1 if one survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of the names of the mutants to hunt")
+    parser.add_argument("--seeds", type=int, default=300)
+    parser.add_argument("--start", type=int, default=1)
+    parser.add_argument("--patience", type=int, default=300, help="seconds for each net")
+    options = parser.parse_args()
+    hunt = Hunt(options.seeds, options.start, options.patience)
+    wrong = hunt.caught(None)
+    if wrong:
+        say(f"The tree without any mutant fails: {wrong}")
+        return 1
+    chosen = [one for one in MUTANTS if not options.names or any(part in one.name for part in options.names)]
+    survivors = []
+    for mutant in chosen:
+        began = time.monotonic()
+        found = hunt.caught(mutant)
+        alive = not found or found.startswith("NOT APPLICABLE")
+        if alive:
+            survivors.append(mutant.name)
+        took = time.monotonic() - began
+        say(f"{'SURVIVES' if alive else 'caught':8} {mutant.name} ({took:.0f} s): {found}")
+    say(f"{len(chosen) - len(survivors)} of {len(chosen)} caught; survivors: {', '.join(survivors) or 'none'}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
