@@ -307,14 +307,11 @@ class Gateway:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
-        if worker.held and effect.wake:
-            worker.held = False
-            del self._held[connection]
-            self.assign(connection, worker, effect.job)
-            connection.answered()
-            return
         self._keep(connection, worker, effect.job)
-        if effect.wake:
+        if worker.held:
+            del self._held[connection]
+            self._end_hold(connection, worker)
+        elif effect.wake:
             self._offer(connection, worker)
 
     def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
@@ -413,9 +410,15 @@ class Gateway:
                 return
             del self._held[connection]
             assert connection.worker is not None
-            connection.worker.held = False
+            self._end_hold(connection, connection.worker)
+
+    def _end_hold(self, connection: Connection, worker: WorkerSession) -> None:
+        worker.held = False
+        if worker.reserved and not self.draining:
+            self.take_reserved(connection, worker)
+        else:
             connection.send(NO_JOB)
-            connection.answered()
+        connection.answered()
 
     def _watch(self, connection: Connection) -> None:
         self._watched[connection] = None
