@@ -49,6 +49,7 @@ def cost(action) -> Cost:
         nonlocal steps
         if not frame.f_globals["__name__"].startswith("cluster.jobs"):
             return None
+        frame.f_trace = trace  # before the next line, or Python 3.13 passes over it
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         steps += event == "opcode"
@@ -56,6 +57,7 @@ def cost(action) -> Cost:
 
     before = sys.gettrace()
     tracemalloc.start()
+    sys._getframe().f_trace_opcodes = True  # from Python 3.12 on, settrace asks whether anybody wants instructions
     sys.settrace(trace)
     try:
         action()
