@@ -7,8 +7,9 @@ proposed learns nothing before the proposal is committed and applied: then its e
 would repeat work, do so unless a write began within `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to
 `LAZY_DELAY` for company. So a commit is paid for by many commands, and does not stand in the way of what comes next.
 
-Not for: what commands mean (`cluster.jobs`), who is connected (`node.gateway`), which entries are committed
-(`cluster.consensus`), how bytes get to the disk (`cluster.storage`).
+A node begins a new incarnation, with its NodeUp, once it leads and has applied the entry that opened its term: then it
+knows everything that was ever committed. Not for: what commands mean (`cluster.jobs`), who is connected
+(`node.gateway`), which entries are committed (`cluster.raft`), how bytes get to the disk (`cluster.storage`).
 """
 
 import asyncio
@@ -18,9 +19,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final, Protocol
 
-import structlog
-
-from cluster.consensus import Consensus
 from cluster.jobs import (
     Batch,
     Command,
@@ -33,9 +31,11 @@ from cluster.jobs import (
     propose,
 )
 from cluster.log import Entry, EntryKind
+from cluster.raft import Raft, RefusedError, Role
 from cluster.storage import Mirror, StorageThread
 from node.errors import UnknownEntryError
 from node.memory import QueueMemory, trim
+from node.recovery import encode_meta
 
 LAZY_DELAY: Final = 0.002
 """Seconds that a lazy command waits for company."""
@@ -44,6 +44,10 @@ MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+MAX_WRITE_BATCHES: Final = 8
+"""Batches that go into one write: what is beyond waits for the next."""
+TICK: Final = 0.1
+"""Seconds of one tick of consensus."""
 MIRROR_SEGMENTS: Final = 48
 """Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
 MIRROR_LOG_BYTES: Final = 32 << 20
@@ -51,7 +55,7 @@ MIRROR_LOG_BYTES: Final = 32 << 20
 MIRROR_INTERVAL: Final = 2.0
 """Seconds after which it is mirrored in any case, if it changed."""
 
-log = structlog.get_logger()
+_UNKNOWN: Final[tuple[int, Proposal | None]] = (0, None)
 
 
 class EffectSink(Protocol):
@@ -73,7 +77,7 @@ class Driver:
         name: str,
         table: JobTable,
         mirror_writer: MirrorWriter,
-        consensus: Consensus,
+        raft: Raft,
         disk: StorageThread,
         clock: Callable[[], float],
         on_failure: Callable[[Exception], None],
@@ -87,7 +91,7 @@ class Driver:
         self.applied_number = 0
         """The number of the newest of them that is applied."""
         self._mirror_writer = mirror_writer
-        self._consensus = consensus
+        self._raft = raft
         self._disk = disk
         self._clock = clock
         self._on_failure = on_failure
@@ -102,7 +106,10 @@ class Driver:
         """Whether somebody would wait for it, were there a job."""
         self._turn_end: asyncio.Handle | None = None
         self._lazy_timer: asyncio.TimerHandle | None = None
-        self._proposals: dict[int, Proposal] = {}
+        self._first: Command | None = None
+        """What opens this incarnation, until it is said."""
+        self._proposals: dict[int, tuple[int, Proposal]] = {}
+        """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._writes = 0
         self.in_turn = False
         """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
@@ -111,10 +118,10 @@ class Driver:
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._deadline = 0
-        self._applied_index = 0
-        self._applied_term = 0
+        self._applied_index = raft.applied_index
         self._mirroring = False
         self._mirror_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
         self._unmirrored_bytes = 0
         self._memory = QueueMemory()
         self._stopped = False
@@ -124,17 +131,33 @@ class Driver:
         """Tell whether the node can no longer keep its promises."""
         return self._stopped
 
-    def start(self, sink: EffectSink, first: Command, applied_index: int, applied_term: int) -> None:
-        """Catch up with the log, then open a new incarnation of this node with `first`, its NodeUp."""
+    def start(self, sink: EffectSink, first: Command, ready: Callable[[], None]) -> None:
+        """Begin: catch up with the log, then open a new incarnation of this node with `first`, its NodeUp.
+
+        `ready` is called when that is applied: from then on the node serves.
+        """
         self._sink = sink
-        self._applied_index = applied_index
-        self._applied_term = applied_term
+        self._first = first
+        self._waiting.append((1, ready))
+        if self._raft.configuration.voters == (self.name,):
+            self._raft.campaign()  # a sole voter has nobody to wait for
         with self._guard():
             self._pump()
-        known = self.table.nodes.get(self.name)
-        self._incarnation = known.incarnation + 1 if known is not None else 1
-        self.propose(first)
-        self._arm_deadline()
+        self._tick()
+
+    def _begin_incarnation(self) -> None:
+        if self._first is not None:
+            known = self.table.nodes.get(self.name)
+            self._incarnation = known.incarnation + 1 if known is not None else 1
+            first, self._first = self._first, None
+            self.propose(first)
+
+    def _tick(self) -> None:
+        if not self._stopped:
+            self._tick_timer = self._loop.call_later(TICK, self._tick)
+            with self._guard():
+                self._raft.tick()
+                self._pump()
 
     # -- proposing ----------------------------------------------------------------------------------------------------
 
@@ -219,34 +242,41 @@ class Driver:
             self._closed.append(self._gathering)
             self._gathering = []
             self._gathered_bytes = 0
-        if self._stopped or not self._closed:
+        if self._stopped or not self._closed or self._raft.role is not Role.LEADER:
             return
         self._wrote = self._loop.time()
-        closed, self._closed = self._closed, []
-        first = self.numbered + 1 - sum(map(len, closed))
+        closed, self._closed = self._closed[:MAX_WRITE_BATCHES], self._closed[MAX_WRITE_BATCHES:]
+        first = self.numbered + 1 - sum(map(len, closed)) - sum(map(len, self._closed))
         now = int(self._clock() * 1000)
-        for commands in closed:
+        for position, commands in enumerate(closed):
             proposal = propose(now, [Batch(self.name, self._incarnation, first, commands)])
+            try:
+                where = self._raft.propose(encode_proposal(proposal))
+            except RefusedError:
+                self._closed = closed[position:] + self._closed
+                break
+            self._proposals[where.index] = (where.term, proposal)
             first += len(commands)
-            self._proposals[self._consensus.propose(encode_proposal(proposal)).index] = proposal
+        if self._closed:
+            self._urgent = True
 
     # -- carrying out what consensus asks for -------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        while not self._stopped and (ready := self._consensus.ready()) is not None:
+        while not self._stopped and (ready := self._raft.ready()) is not None:
             if ready.write is not None:
                 self._writes += 1
                 write = ready.write
                 self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
             if ready.committed:
                 self._apply(ready.committed)
-                self._consensus.applied(ready.committed[-1].index)
+                self._raft.applied(ready.committed[-1].index)
                 self._after_applying()
 
     def _persisted(self, sequence: int) -> None:
         self._writes -= 1
         self.in_turn = True
-        self._consensus.persisted(sequence)
+        self._raft.persisted(sequence)
         with self._guard():
             # The next write is under way before this one's effects are worked out: disk and processor work at once.
             if self._urgent and self._writes < MAX_WRITES:
@@ -258,17 +288,21 @@ class Driver:
         table = self.table
         for entry in entries:
             if entry.kind is EntryKind.COMMANDS:
-                proposal = self._proposals.pop(entry.index, None) or decode_proposal(entry.data)
+                term, proposal = self._proposals.pop(entry.index, _UNKNOWN)
+                if proposal is None or term != entry.term:
+                    proposal = decode_proposal(entry.data)
                 effects = table.apply(proposal)
                 for batch in proposal.batches:
                     if batch.node == self.name and batch.incarnation == self._incarnation:
                         self.applied_number = batch.first + len(batch.commands) - 1
                 if effects and self._sink is not None:
                     self._sink.deliver(effects)
-            elif entry.kind not in (EntryKind.BARRIER, EntryKind.CONFIGURATION):
+            elif entry.kind is EntryKind.BARRIER:
+                if entry.term == self._raft.term and self._raft.role is Role.LEADER:
+                    self._begin_incarnation()
+            elif entry.kind is not EntryKind.CONFIGURATION:  # which is in force in the core since it was appended
                 raise UnknownEntryError(f"log entry {entry.index} is of kind {entry.kind}, unknown to this version")
             self._applied_index = entry.index
-            self._applied_term = entry.term
             self._unmirrored_bytes += len(entry.data)
 
     def _after_applying(self) -> None:
@@ -303,7 +337,10 @@ class Driver:
         if self._stopped:
             return
         with self._guard():
-            self._consensus.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
+            try:
+                self._raft.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
+            except RefusedError:
+                self._deadline_timer = self._loop.call_later(TICK, self._tell_time)
             self._pump()
 
     # -- mirroring ----------------------------------------------------------------------------------------------------
@@ -317,21 +354,26 @@ class Driver:
         self._mirroring = True
         self._unmirrored_bytes = 0
         part = self._mirror_writer.take(self.table)
+        standing = self._raft.snapshot_meta(self._applied_index)
         self._disk.mirror(
             Mirror(
-                applied_index=self._applied_index,
-                applied_term=self._applied_term,
-                meta=part.meta,
+                applied_index=standing.index,
+                applied_term=standing.term,
+                meta=encode_meta(standing.configuration, part.meta),
                 segments=part.segments,
                 payloads=part.payloads,
                 dropped_payloads=part.dropped_payloads,
-                compact_to=self._applied_index,
+                compact_to=standing.index,
             ),
-            self._mirrored,
+            partial(self._mirrored, standing.index),
         )
 
-    def _mirrored(self) -> None:
+    def _mirrored(self, index: int) -> None:
         self._mirroring = False
+        if not self._stopped:
+            with self._guard():
+                self._raft.compact(index)
+                self._pump()
         if self._memory.drained(len(self.table.jobs)):
             self._loop.run_in_executor(None, trim)
 
@@ -345,6 +387,6 @@ class Driver:
     def fail(self) -> None:
         """Stop at once: nothing more is proposed, applied or acknowledged."""
         self._stopped = True
-        for timer in (self._turn_end, self._lazy_timer, self._deadline_timer, self._mirror_timer):
+        for timer in (self._turn_end, self._lazy_timer, self._deadline_timer, self._mirror_timer, self._tick_timer):
             if timer is not None:
                 timer.cancel()

@@ -6,6 +6,7 @@ Not for: what happens while it serves (`node.gateway`, `node.driver`), or where 
 import asyncio
 import contextlib
 import gc
+import random
 import signal
 import socket
 import sys
@@ -16,8 +17,8 @@ from typing import Final
 import structlog
 import uvloop
 
-from cluster.jobs import JobTable, JobTableError, MirrorWriter, NodeUp, restore
-from cluster.solo import TERM, SoloGroup
+from cluster.jobs import NodeUp
+from cluster.raft import Raft, RaftConfig
 from cluster.storage import StorageError, StorageThread, Store
 from node import logs
 from node.configuration import Address, Configuration
@@ -26,6 +27,7 @@ from node.errors import GearmeshError, ListenError, RecoveryError
 from node.gateway import Gateway
 from node.pidfile import pid_file
 from node.privileges import drop_privileges
+from node.recovery import recover
 
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a busy event loop may keep the storage thread waiting; by default it is 5 ms, for every commit."""
@@ -107,15 +109,15 @@ class _Server:
         loop.add_signal_handler(signal.SIGHUP, logs.reopen)
         began = time.monotonic()
         disk = StorageThread(self._store, loop.call_soon_threadsafe, self._failed)
-        driver, start = self._recover(disk)
+        driver, release = self._recover(disk)
         self._driver = driver
         gateway = Gateway(settings, driver)
         disk.start()
         try:
-            start(gateway)
             ready = asyncio.Event()
-            driver.when_settled(ready.set)
+            driver.start(gateway, NodeUp(settings.job_handle_prefix.encode(), settings.job_retries), ready.set)
             await self._either(ready)
+            release()
             gc.collect()
             gc.freeze()
             log.info(
@@ -148,31 +150,24 @@ class _Server:
         log.info("stopped")
         return 0
 
-    def _recover(self, disk: StorageThread) -> tuple[Driver, Callable[[Gateway], None]]:
-        """Make the table as the disk has it, and the driver that goes on from there."""
-        settings, store = self._configuration, self._store
+    def _recover(self, disk: StorageThread) -> tuple[Driver, Callable[[], None]]:
+        """Make the driver that goes on from what the disk has, and what lets go of the memory that took."""
+        settings = self._configuration
         try:
-            found = store.recover()
-            table, mirror_writer = (
-                restore(found.meta, store.read_segments(), store.read_payloads(), settings.name)
-                if found.meta
-                else (JobTable(settings.name), MirrorWriter())
-            )
-            unapplied = list(store.read_entries(found.applied_index + 1, found.last_index))
-        except (StorageError, JobTableError) as error:
-            store.close()
-            raise RecoveryError(f"cannot recover from {settings.data_dir}: {error}") from error
+            found = recover(self._store, settings.name, disk.read)
+        except BaseException:
+            self._store.close()
+            raise
         driver = Driver(
             name=settings.name,
-            table=table,
-            mirror_writer=mirror_writer,
-            consensus=SoloGroup(found.last_index, unapplied),
+            table=found.table,
+            mirror_writer=found.mirror_writer,
+            raft=Raft(RaftConfig(id=settings.name, randrange=random.SystemRandom().randrange), found.durable),
             disk=disk,
             clock=time.time,
             on_failure=self._failed,
         )
-        first = NodeUp(settings.job_handle_prefix.encode(), settings.job_retries)
-        return driver, lambda gateway: driver.start(gateway, first, found.applied_index, found.applied_term or TERM)
+        return driver, found.log.release
 
     async def _either(self, ready: asyncio.Event) -> None:
         """Wait until ready, or until there is nothing to wait for any more."""

@@ -34,7 +34,8 @@ FUNCTION_HAS_JOBS: Final = error_line(b"there are still queued jobs")
 def table(rows: Iterable[Iterable[bytes | str | int]]) -> bytes:
     """Return rows of cells with tabs between them, and the dot that ends a table.
 
-    A line break in a cell, or a row that is a lone dot, would break the table: both are shown with a backslash.
+    A tab or a line break in a cell, or a row that is a lone dot, would break the table: they are shown with a
+    backslash.
     """
     lines = [_line(row) for row in rows]
     lines.append(b".\n")
@@ -57,11 +58,13 @@ def limits_row(function: bytes, limits: Limits) -> tuple[bytes, int, int, int]:
 
 
 def _line(row: Iterable[bytes | str | int]) -> bytes:
-    line = b"\t".join([cell if type(cell) is bytes else _cell(cell) for cell in row])
+    line = b"\t".join([_cell(cell) for cell in row])
     if b"\n" in line or b"\r" in line:
         line = line.replace(b"\n", rb"\n").replace(b"\r", rb"\r")
     return rb"\." if line == b"." else line
 
 
 def _cell(value: bytes | str | int) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode()
+    if isinstance(value, bytes):
+        return value.replace(b"\t", rb"\t") if b"\t" in value else value
+    return str(value).encode()

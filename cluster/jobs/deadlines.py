@@ -42,8 +42,10 @@ class Deadlines:
                 return job
         return None
 
-    def next(self) -> int | None:
-        """Give the earliest time at which something may be due."""
+    def next(self, jobs: dict[int, Job]) -> int | None:
+        """Give the earliest time at which something is due; None: nothing is."""
+        while self._heap and not _wanted(jobs.get(self._heap[0][1]), self._heap[0][0]):
+            heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
 

@@ -1,10 +1,9 @@
 """One job as the table holds it. Not for: moving it between states, which is the table's business alone.
 
-DELAYED ──due──> QUEUED ──Grab──> RUNNING ──Finish──> ENDED
-                   │ ▲               ▲
-             woken │ │ Unreserve     │ Take
-                   ▼ │               │
-                 RESERVED ───────────┘        a lost worker or a time limit leads from RUNNING back to QUEUED
+DELAYED ──due──> QUEUED ──Grab or woken──> RESERVED ──Take──> RUNNING ──Finish──> ENDED
+                   ▲                          │                  │
+                   ├──────── Unreserve ───────┘                  │
+                   └────────── a lost worker, a time limit ──────┘
 """
 
 import enum

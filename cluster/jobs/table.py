@@ -563,7 +563,7 @@ class JobTable:
 
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
-        return self.deadlines.next()
+        return self.deadlines.next(self.jobs)
 
 
 def _discard(numbers: set[int], number: int) -> None:

@@ -108,6 +108,11 @@ class Store:
             if expected <= last:
                 raise corrupt(self.path, f"log entry {expected} is missing")
 
+    def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
+        """Give those of the entries from `first` to `last` that the log still holds."""
+        first, last = max(first, self._compacted + 1), min(last, self._last)
+        return tuple(self.read_entries(first, last)) if first <= last else ()
+
     def read_segments(self) -> Iterator[tuple[int, bytes]]:
         """Yield the mirror's segments in the order of their ids."""
         with self._guard():
@@ -139,6 +144,23 @@ class Store:
             self._upkeep.wrote(1, len(entry.data))
             return
         self._append_several(entries, hard_state)
+
+    def found(self, index: int, term: int, meta: bytes) -> None:
+        """Begin an empty log after this position, with the mirror's meta as it stands there.
+
+        A group's log does not begin at 1: what its first members agreed on before is the position they begin at. Raises
+        `MisuseError` for a store that holds anything.
+        """
+        if self._last or self._applied:
+            self._refuse(f"a log was to begin after entry {index}, but one of {self._last} entries is there")
+        numbers = (index, term, index, term, 0)
+        with self._guard(), self._transaction():
+            self._db.execute(
+                "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?,"
+                " segments = ?, crc = ?, meta = ?",
+                (*numbers, checksum(meta, *numbers), meta),
+            )
+        self._applied = self._compacted = self._last = index
 
     def stage_payloads(self, applied_index: int, payloads: Sequence[tuple[int, bytes]]) -> None:
         """Write payloads of the mirror that will be completed by `write_mirror` with this `applied_index`.

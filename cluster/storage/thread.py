@@ -37,6 +37,12 @@ class _Mirror(msgspec.Struct, frozen=True):
     done: Callable[[], None]
 
 
+class _Read(msgspec.Struct, frozen=True, gc=False):
+    first: int
+    last: int
+    done: Callable[[tuple[Entry, ...]], None]
+
+
 class StorageThread:
     """Writes for an event loop: what is handed over is done in order, and acknowledged when it is on disk.
 
@@ -56,9 +62,10 @@ class StorageThread:
         self._store = store
         self._deliver = deliver
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[_Append | _Mirror | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Append | _Mirror | _Read | None] = queue.SimpleQueue()
         self._appends: collections.deque[_Append] = collections.deque()
         self._mirrors: collections.deque[_Mirror] = collections.deque()
+        self._reads: collections.deque[_Read] = collections.deque()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
 
@@ -76,6 +83,10 @@ class StorageThread:
     def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
         """Have a mirror written as `Store.write_mirror` does, and `done` called when it is on disk."""
         self._queue.put(_Mirror(mirror, done))
+
+    def read(self, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
+        """Read entries from `first` to `last` as far as the log holds them, and give them to `done`."""
+        self._queue.put(_Read(first, last, done))
 
     def close(self) -> None:
         """Finish everything handed over, close the store, and wait for that; doing so again does nothing.
@@ -109,6 +120,9 @@ class StorageThread:
         while True:
             self._receive(wait=not (self._mirrors or unfinished or self._closing))
             self._commit_all()
+            while self._reads:
+                read = self._reads.popleft()
+                self._deliver(functools.partial(read.done, self._store.held_entries(read.first, read.last)))
             if self._mirrors:
                 self._write_mirror(self._mirrors.popleft())
                 unfinished = True
@@ -143,6 +157,8 @@ class StorageThread:
                 self._appends.append(work)
             elif isinstance(work, _Mirror):
                 self._mirrors.append(work)
+            elif isinstance(work, _Read):
+                self._reads.append(work)
             else:
                 self._closing = True
 

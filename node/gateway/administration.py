@@ -60,6 +60,7 @@ class Administration:
     def _list(self, connection: Connection, rows: Callable[[], Iterator[bytes]]) -> None:
         """Send a list once the table knows what was asked before, and let nothing overtake it."""
         connection.waiting += 1
+        connection.reading_table = True
         self._gateway.driver.when_settled(lambda: self._send_piece(connection, rows()))
 
     def _send_piece(self, connection: Connection, rows: Iterator[bytes]) -> None:
@@ -69,9 +70,13 @@ class Administration:
         connection.send(b"".join(piece))
         if len(piece) < PIECE:
             connection.send(END)
-            connection.when_writable(connection.answered)  # not before: lists are long, and cost the others' time
+            connection.when_writable(lambda: self._end_list(connection))  # not before: lists cost the others' time
         else:
             connection.when_writable(lambda: self._send_piece(connection, rows))
+
+    def _end_list(self, connection: Connection) -> None:
+        connection.reading_table = False
+        connection.answered()
 
     # -- lists --------------------------------------------------------------------------------------------------------
 

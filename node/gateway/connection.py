@@ -84,6 +84,7 @@ class Connection(asyncio.Protocol):
         "number",
         "opened",
         "peer",
+        "reading_table",
         "submitted",
         "waiting",
         "worker",
@@ -100,6 +101,8 @@ class Connection(asyncio.Protocol):
         self.worker: WorkerSession | None = None
         self.waiting = 0
         """Answers that are still to come, in order."""
+        self.reading_table = False
+        """Whether the next answer tells how things stand, so that nothing sent after the question may change them."""
         self.submitted = 0
         """Bytes of workload submitted since last nothing was waited for."""
         self.heard = 0.0
@@ -190,7 +193,7 @@ class Connection(asyncio.Protocol):
         for position, message in enumerate(messages):
             if type(message) is Packet:
                 kind = message.kind
-                if self.waiting and kind not in PIPELINED:
+                if self.waiting and (self.reading_table or kind not in PIPELINED):
                     self._inbox.extend(messages[position:])
                     return
                 handlers[kind](self, message.args)
@@ -239,7 +242,7 @@ class Connection(asyncio.Protocol):
                 break
             self._quota -= 1
             message = inbox[0]
-            if self.waiting and (type(message) is not Packet or message.kind not in PIPELINED):
+            if self.waiting and (self.reading_table or type(message) is not Packet or message.kind not in PIPELINED):
                 break
             inbox.popleft()
             if type(message) is Packet:

@@ -39,7 +39,7 @@ from node.driver import Driver
 from node.gateway import reports, requests
 from node.gateway.administration import Administration
 from node.gateway.connection import Connection
-from node.gateway.worker import NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
+from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
 from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
@@ -110,6 +110,9 @@ class Gateway:
         self._stall_check: asyncio.TimerHandle | None = None
         self._watched: dict[Connection, None] = {}
         """Workers with reservations or an unanswered GRAB_JOB."""
+        self._held: dict[Connection, float] = {}
+        """Busy workers whose GRAB_JOB waits for a job, and until when."""
+        self._release: asyncio.TimerHandle | None = None
         self._served_before: dict[int, tuple[Session, ...]] = {}
         """Listeners who had a job's result although the job, its time limit being over, has to run again."""
         self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
@@ -166,6 +169,7 @@ class Gateway:
         """Let a connection go; the table gives back what it held."""
         self.connections.pop(connection.number, None)
         self._watched.pop(connection, None)
+        self._held.pop(connection, None)
         worker = connection.worker
         if worker is not None:
             for job in worker.running.values():
@@ -198,11 +202,13 @@ class Gateway:
         """Answer from the table once everything that was asked here before is in it."""
 
         def give() -> None:
+            connection.reading_table = False
             if not connection.closed:
                 answer()
                 connection.answered()
 
         connection.waiting += 1
+        connection.reading_table = True
         self.driver.when_settled(give)
 
     # -- turns --------------------------------------------------------------------------------------------------------
@@ -300,9 +306,13 @@ class Gateway:
         connection = self.connections.get(effect.session)
         if connection is None or connection.worker is None:
             return
-        self._keep(connection, connection.worker, effect.job)
-        if effect.wake:
-            self._offer(connection, connection.worker)
+        worker = connection.worker
+        self._keep(connection, worker, effect.job)
+        if worker.held:
+            del self._held[connection]
+            self._end_hold(connection, worker)
+        elif effect.wake:
+            self._offer(connection, worker)
 
     def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         if not worker.reserved:
@@ -381,6 +391,34 @@ class Gateway:
         worker.grabbing = True
         worker.grabbed = self.time()
         self._watch(connection)
+
+    def hold(self, connection: Connection, worker: WorkerSession) -> None:
+        """Let a busy worker wait a moment for its next job: it is parked in the table, and answered when one comes."""
+        connection.waiting += 1
+        worker.held = True
+        self._held[connection] = self.time() + HOLD_TIME
+        if self._release is None:
+            self._release = self._loop.call_later(HOLD_TIME, self._release_held)
+
+    def _release_held(self) -> None:
+        self._release = None
+        now = self.time()
+        while self._held:
+            connection, deadline = next(iter(self._held.items()))
+            if deadline > now and not self.draining:
+                self._release = self._loop.call_later(deadline - now, self._release_held)
+                return
+            del self._held[connection]
+            assert connection.worker is not None
+            self._end_hold(connection, connection.worker)
+
+    def _end_hold(self, connection: Connection, worker: WorkerSession) -> None:
+        worker.held = False
+        if worker.reserved and not self.draining:
+            self.take_reserved(connection, worker)
+        else:
+            connection.send(NO_JOB)
+        connection.answered()
 
     def _watch(self, connection: Connection) -> None:
         self._watched[connection] = None
@@ -464,6 +502,7 @@ class Gateway:
         for connection in list(self.connections.values()):
             if connection.worker is not None:
                 self.give_back(connection, connection.worker)
+        self._release_held()
         self._drained = drained
         self.check_drained()
 
@@ -475,7 +514,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""
-        for timer in (self._sweep, self._stall_check):
+        for timer in (self._sweep, self._stall_check, self._release):
             if timer is not None:
                 timer.cancel()
         for connection in list(self.connections.values()):

@@ -227,13 +227,14 @@ class _Requests:
                 if not (any(table.waiting.ready[:priority]) and self._finds_better(connection, priority)):
                     gateway.take_reserved(connection, worker)
                     return
-            elif (
-                worker.abilities_number <= driver.applied_number
-                and not self._may_find(connection)
-                and not self._may_find_soon(connection)
-            ):
-                connection.send(NO_JOB)
-                return
+            elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
+                if worker.busy:
+                    driver.propose_while_idle(Park(connection.number))
+                    gateway.hold(connection, worker)
+                    return
+                if not self._may_find_soon(connection):
+                    connection.send(NO_JOB)
+                    return
             driver.propose(Grab(connection.number, 0 if reserved else worker.ahead()))
             gateway.grab(connection, worker)
 

@@ -15,6 +15,11 @@ MAX_AHEAD: Final = 64
 """The most jobs reserved for a fast worker behind the one it is given."""
 AHEAD_TIME: Final = 0.02
 """Seconds of work that may be reserved ahead, judged by the worker's pace."""
+BUSY_PACE: Final = 0.01
+"""Seconds from job to job up to which a worker is so busy that its next job is worth a moment of patience."""
+HOLD_TIME: Final = 0.005
+"""Seconds that such a worker's GRAB_JOB may wait for a job before it is answered NO_JOB. In that time most often one
+comes, and the worker is spared four packets: NO_JOB, PRE_SLEEP, NOOP, and GRAB_JOB again."""
 SLOW: Final = 1.0
 """The pace a worker is thought to have until it shows a better one: seconds from job to job."""
 REMEMBERED_ENDINGS: Final = 16
@@ -35,6 +40,7 @@ class WorkerSession:
         "given",
         "grabbed",
         "grabbing",
+        "held",
         "late",
         "muted",
         "pace",
@@ -58,6 +64,8 @@ class WorkerSession:
         """It waits for the table's answer to GRAB_JOB."""
         self.grabbed = 0.0
         """Since when."""
+        self.held = False
+        """Its GRAB_JOB is not answered yet, though there is nothing for it: it is parked in the table meanwhile."""
         self.late = 0
         """Answers of the table that will come after the worker was told NO_JOB."""
         self.prefetched = 0
@@ -74,6 +82,11 @@ class WorkerSession:
         """Take the time from job to job into account."""
         self.pace += (min(now - self.given, SLOW) - self.pace) / 4
         self.given = now
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether the next job is likely to come at once."""
+        return self.pace <= BUSY_PACE and not self.running
 
     def ahead(self) -> int:
         """Tell how many jobs this worker would fetch soon, if they were reserved for it now."""

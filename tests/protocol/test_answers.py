@@ -43,7 +43,7 @@ class TestTables:
             ([(b"golden_j", 4, 1, 1)], b"golden_j\t4\t1\t1\n.\n"),
             ([(b"a", 0), (b"b", 1)], b"a\t0\nb\t1\n.\n"),
             ([(b"",), (b"golden-u1",)], b"\ngolden-u1\n.\n"),
-            ([(b"golden_tab\tx", 0)], b"golden_tab\tx\t0\n.\n"),
+            ([(b"golden_tab\tx", 0)], b"golden_tab\\tx\t0\n.\n"),
             ([("gr\xf6\xdfe", 0)], b"gr\xc3\xb6\xc3\x9fe\t0\n.\n"),
         ],
     )

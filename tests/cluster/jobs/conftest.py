@@ -8,7 +8,7 @@ settings.register_profile(
     "jobs",
     deadline=None,
     derandomize=True,
-    max_examples=120,
+    max_examples=100,
     database=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     print_blob=True,

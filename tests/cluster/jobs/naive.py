@@ -137,7 +137,7 @@ class NaiveTable:
             self.end_node(node)
             node.incarnation = batch.incarnation
             node.last = 0
-        if batch.incarnation < node.incarnation:
+        elif batch.incarnation < node.incarnation or not node.up:
             return
         for number, command in enumerate(batch.commands, batch.first):
             if number == node.last + 1:
@@ -367,7 +367,7 @@ class NaiveTable:
         if job is None:
             self.tell(node, ("no job", command.session))
             return
-        self.run(session, job)
+        self.hold(session, job)
         self.tell(node, ("assigned", command.session, job.number, job.shown()))
         self.reserve_ahead(session, command.ahead)
 
@@ -385,14 +385,16 @@ class NaiveTable:
 
     def run(self, session, job) -> None:
         job.state = RUNNING
-        job.holder = session
         for function, limit in session.abilities:
             if function == job.function and limit:
                 job.deadline = self.now + limit
 
-    def reserve(self, session, job, *, wake) -> None:
+    def hold(self, session, job) -> None:
         job.state = RESERVED
         job.holder = session
+
+    def reserve(self, session, job, *, wake) -> None:
+        self.hold(session, job)
         self.tell(session, ("reserved", session.number, job.number, job.shown(), wake))
 
     def park(self, session) -> None:

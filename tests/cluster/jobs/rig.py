@@ -3,7 +3,7 @@
 Not for: judging. It only spares each test the batches around its commands.
 """
 
-from cluster.jobs import Batch, Can, Command, Grab, JobTable, NodeUp, Park, SessionOpen, Submit, propose
+from cluster.jobs import Batch, Can, Command, Grab, JobTable, NodeUp, Park, SessionOpen, Submit, Take, propose
 from tests.cluster.jobs.views import describe, queue
 
 START = 1_000_000
@@ -58,11 +58,26 @@ class Rig:
         return self.table.last_job
 
     def grab(self, session: int, node: str = "a", ahead: int = 0) -> int | None:
-        """Let a session grab, and return the number of the job that it runs now."""
-        before = set(self.running(session, node))
-        self.say(Grab(session, ahead), node=node)
-        new = [number for number in self.running(session, node) if number not in before]
+        """Let a session grab and be handed its job; return the number of the job that it runs now."""
+        number = self.ask(session, node, ahead)
+        if number is not None:
+            self.say(Take(session, number), node=node)
+        return number
+
+    def ask(self, session: int, node: str = "a", ahead: int = 0) -> int | None:
+        """Let a session grab, and return the number of the job that is kept for it now, but not handed over yet."""
+        before = set(self.reserved(session, node))
+        for effect in self.say(Grab(session, ahead), node=node):
+            if effect[0] == "assigned":
+                return effect[2]
+        new = [number for number in self.reserved(session, node) if number not in before]
         return new[0] if new else None
+
+    def run(self, session: int, count: int) -> list[int]:
+        """Let a session grab so many jobs and be handed them all; return the numbers of those that it runs now."""
+        self.say(*(Grab(session, 0) for _ in range(count)))
+        self.say(*(Take(session, number) for number in self.reserved(session)))
+        return self.running(session)
 
     def grab_all(self, session: int) -> list[int]:
         """Let a session grab until there is nothing left for it."""

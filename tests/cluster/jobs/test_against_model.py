@@ -138,9 +138,11 @@ class TableMachine(RuleBasedStateMachine):
         if not gather:
             self.apply(propose(self.time, [self.batch(name)]))
 
-    def held_by(self, name: str, session: int, pick: int) -> int:
+    def held_by(self, name: str, session: int, pick: int, *states: str) -> int:
         """Choose a job for a session to speak of: mostly one it holds, else any, else none that exists."""
-        own = [job.number for job in self.model.jobs if job.holder is not None and job.holder.name == (name, session)]
+        holder = self.model.session(self.model.node(name), session)
+        held = [job for job in self.model.jobs if job.holder is holder is not None]
+        own = [job.number for job in held if job.state in states] or [job.number for job in held]
         others = [job.number for job in self.model.jobs]
         if own and pick < 9:
             return own[pick % len(own)]
@@ -187,11 +189,11 @@ class TableMachine(RuleBasedStateMachine):
             case "all park":
                 return [Park(other) for other in (1, 2, 3)]
             case "take":
-                return [Take(session, self.held_by(name, session, pick))]
+                return [Take(session, self.held_by(name, session, pick, "RESERVED"))]
             case "unreserve":
                 return [Unreserve(session, self.held_by(name, session, pick))]
             case "finish":
-                return [Finish(session, self.held_by(name, session, pick))]
+                return [Finish(session, self.held_by(name, session, pick, "RUNNING"))]
             case "progress":
                 return [Progress(session, self.held_by(name, session, pick), pick, 12)]
             case "can":
@@ -226,9 +228,13 @@ class TableMachine(RuleBasedStateMachine):
         self.voices[name].start(NodeUp(b"H:%b%d" % (name.encode(), retries + 1), retries))
         self.say(name, SessionOpen(3, "new"), SessionOpen(1, "new"), Can(3, b"f", 1000), Can(1, b"f", 0))
 
-    @rule(name=nodes, of=nodes, ago=st.integers(0, 1))
-    def node_down(self, name, of, ago):
+    @rule(name=nodes, of=nodes, ago=st.integers(0, 1), back=st.booleans())
+    def node_down(self, name, of, ago, back):
+        """Whoever is declared down by right says something more in its old incarnation, and mostly comes back."""
         self.say(name, NodeDown(of, self.voices[of].incarnation - ago))
+        self.say(of, Park(1), Submit(0, b"f", b"", b"late", 1, background=True))
+        if back:
+            self.restart_node(of, -1)
 
     @rule(chosen=st.permutations(NODES), count=st.integers(1, 3))
     def several_nodes_speak(self, chosen, count):

@@ -14,6 +14,7 @@ from cluster.jobs import (
     MirrorWriter,
     SessionClose,
     Submit,
+    Take,
     decode_proposal,
     encode_proposal,
     propose,
@@ -120,6 +121,7 @@ class TestADrainedQueue:
     def test_has_given_back_what_it_took_though_the_client_stays(self, rig, meter):
         say(rig, foreground, DRAINED)
         say(rig, lambda number: Grab(1, 0), DRAINED)
+        say(rig, lambda number: Take(1, number), DRAINED)
         assert len(rig.running(1)) == DRAINED
         say(rig, lambda number: Finish(1, number), DRAINED)
         assert rig.table.jobs == {}

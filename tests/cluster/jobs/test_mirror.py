@@ -14,6 +14,7 @@ from cluster.jobs import (
     JobTableError,
     MirrorWriter,
     Progress,
+    SessionClose,
     Submit,
     UnreadableMirrorError,
     Unreserve,
@@ -63,6 +64,17 @@ class TestAnIncrement:
         assert writer.take(rig.table).segments
         rig.say(Finish(1, number))
         assert writer.take(rig.table).segments == [(0, None)]
+
+    def test_holds_the_segment_of_a_job_whose_clients_change(self, rig, writer):
+        rig.open(1, 2)
+        rig.foreground(1, unique=b"u")
+        writer.take(rig.table)
+        rig.foreground(2, unique=b"u")
+        assert writer.take(rig.table).segments
+        rig.say(SessionClose(1))
+        assert writer.take(rig.table).segments
+        rig.background(unique=b"u")
+        assert writer.take(rig.table).segments
 
     def test_says_once_that_a_segment_is_empty(self, rig, writer):
         rig.background()

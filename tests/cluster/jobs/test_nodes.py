@@ -115,6 +115,14 @@ class TestNodeDown:
         assert rig.table.nodes["b"].up
         assert set(rig.table.nodes["b"].sessions) == {1}
 
+    def test_lets_nothing_more_of_that_incarnation_in(self, rig):
+        """Nobody would end what it opened: a node that was declared down comes back with a new one."""
+        rig.say(NodeDown("b", 1))
+        before = digest(rig.table)
+        rig.say(SessionOpen(1, ""), BG, node="b")
+        rig.say(NodeUp(b"H:b", -1), node="b")
+        assert digest(rig.table) == before
+
     def test_may_concern_the_node_that_says_it(self, rig):
         rig.open(1)
         assert rig.say(BG, NodeDown("a", 1)) == []
@@ -153,8 +161,9 @@ class TestRepeats:
 
     def test_of_the_beginning_do_not_open_the_way_for_the_rest(self, rig):
         rig.say(BG, BG, BG)
+        first = rig.table.nodes["a"].last - 2
         rig.say(BG, again=3)
-        assert rig.say(BG, again=2) == []
+        assert rig.table.apply(propose(rig.time, [Batch("a", 1, first + 1, [BG, BG])])) == []
         assert len(rig.table.jobs) == 3
 
     def test_that_overlap_are_applied_from_where_they_are_new(self, rig):
@@ -213,5 +222,5 @@ class TestAnAudience:
         rig = Rig(audience=None)
         rig.worker(1, b"f")
         assert rig.say(BG, Grab(1, 0)) == []
-        assert rig.running(1) == [1]
+        assert rig.reserved(1) == [1]
         assert all(not node.effects for node in rig.table.nodes.values())

@@ -235,6 +235,18 @@ class TestAReservedJob:
         assert rig.table.jobs[number].deadline == rig.time + 1000
 
 
+class TestGrabbing:
+    def test_keeps_the_job_for_the_worker_until_it_is_handed_over(self, rig):
+        rig.worker(1, b"f", limit=1000)
+        number = rig.background()
+        assert rig.say(Grab(1, 0)) == [("assigned", 1, number, (b"H:a:1", b"f", b"", b"", b""))]
+        rig.wait(5000)
+        assert rig.reserved(1) == [number]
+        rig.say(Take(1, number))
+        assert rig.running(1) == [number]
+        assert rig.table.jobs[number].deadline == rig.time + 1000
+
+
 class TestGivingBackARunningJob:
     def test_takes_it_from_a_worker_that_never_saw_it_at_no_cost(self, rig):
         """An assignment that came too late for its worker was answered with NO_JOB."""

@@ -71,6 +71,16 @@ class TestRetries:
         rig.say(SessionClose(1))
         assert (rig.table.jobs[number].numerator, rig.table.jobs[number].denominator) == (0, 0)
 
+    def test_are_not_used_up_by_a_worker_that_was_never_handed_the_job(self):
+        rig = Rig(retries=0)
+        number = rig.background()
+        for worker in range(1, 5):
+            rig.worker(worker, b"f")
+            assert rig.ask(worker) == number
+            rig.say(SessionClose(worker))
+        assert rig.state(number) == "QUEUED"
+        assert rig.table.jobs[number].attempts == 0
+
     def test_free_the_unique_key_when_they_are_over(self):
         rig = Rig(retries=0)
         first = rig.background(unique=b"u")

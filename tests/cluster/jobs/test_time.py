@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.jobs import Batch, Can, Cancel, Cant, Finish, Grab, Submit, Unreserve, propose
+from cluster.jobs import Batch, Can, Cancel, Cant, Finish, Grab, Submit, Take, Unreserve, propose
 from tests.cluster.jobs.rig import START, Rig
 
 
@@ -195,6 +195,7 @@ class TestTheClock:
         number = rig.background()
         rig.grab(1)
         last = rig.table.nodes["a"].last
-        rig.table.apply(propose(START + 1000, [Batch("a", 1, last + 1, [Finish(1, number), Grab(1, 0)])]))
+        said = [Finish(1, number), Grab(1, 0), Take(1, number)]
+        rig.table.apply(propose(START + 1000, [Batch("a", 1, last + 1, said)]))
         assert rig.running(1) == [number]
         assert rig.table.jobs[number].attempts == 1
