@@ -25,6 +25,7 @@ from cluster.jobs import (
     Refused,
     Reserved,
     Revoked,
+    SessionOpen,
     SetLimit,
     Submit,
     Take,
@@ -207,6 +208,8 @@ class Client(Actor):
         self._job = 0
         self._background = True
         self._unique = b""
+        self._open = False
+        """Whether the table knows of the connection: only one that waits for a result matters to it."""
         self._choose()
         self.later(world.random.randrange(SECOND), self.connect)
 
@@ -224,6 +227,7 @@ class Client(Actor):
         self._function = world.random.choice(FUNCTIONS)
 
     def begin(self) -> None:
+        self._open = False
         self.later(self.world.random.randrange(300 * MS), self._act)
 
     def _act(self) -> None:
@@ -243,6 +247,9 @@ class Client(Actor):
         if world.chance(0.1) and self.machine is not None:
             due = self.machine.wall() + random.randrange(2000)
         self._job = 0
+        if not self._background and not self._open:
+            self._open = True
+            self.tell(SessionOpen(self.session, self.name))
         self.tell(
             Submit(
                 self.session, self._function, self._unique, self._workload, random.randrange(3), self._background, due
@@ -265,23 +272,8 @@ class Client(Actor):
         )
 
     def _read(self) -> None:
-        machine = self.machine
-        if machine is not None:
-            machine.run(self._generation, self._ask, self.world.promises.read_floor())
-
-    def _ask(self, floor: int) -> None:
-        machine = self.machine
-        if machine is None or machine.driver is None:
-            return
-        driver, promises, journal, name = machine.driver, self.world.promises, self.world.journal, self.name
-
-        def answered(index: int | None) -> None:
-            if journal.on:
-                journal.write(name, "read", machine.name, f"index={index} floor={floor}")
-            if index is not None:
-                promises.read_answered(floor, index, driver.table.last_job)
-
-        driver.read(answered)
+        if self.machine is not None:
+            read(self.world, self.name, self.machine)
 
     def told(self, effect: Any, index: int) -> None:
         world = self.world
@@ -322,6 +314,42 @@ class Client(Actor):
         self._job = 0
 
 
+def read(world: World, who: str, machine: Machine) -> None:
+    """Ask a node for a linearizable read; what it must see is what anybody knew before it was asked."""
+    machine.run(machine.generation, _ask, world, who, machine, world.promises.read_floor())
+
+
+def _ask(world: World, who: str, machine: Machine, floor: int) -> None:
+    driver = machine.driver
+    if driver is None:
+        return
+
+    def answered(index: int | None) -> None:
+        if world.journal.on:
+            world.journal.write(who, "read", machine.name, f"index={index} floor={floor}")
+        if index is not None:
+            world.promises.read_answered(floor, index, driver.table.last_job)
+
+    driver.read(answered)
+
+
+class Reader:
+    """Reads at any node, all the time, until there is peace."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._read()
+
+    def _read(self) -> None:
+        world = self._world
+        if world.calm:
+            return
+        machines = [machine for machine in world.machines() if machine.driver is not None]
+        if machines:
+            read(world, "R", world.random.choice(machines))
+        world.schedule.after(world.random.randrange(50 * MS, 900 * MS), self._read)
+
+
 class Worker(Actor):
     """Works for ever: fetches, runs, sleeps, sometimes dies."""
 
@@ -337,7 +365,10 @@ class Worker(Actor):
         self._functions = world.random.sample(FUNCTIONS, world.random.choice((1, 2, 3, 3)))
         if world.calm:
             self._functions = list(FUNCTIONS)
-        self.tell(*(Can(self.session, name, LIMITS_MS[name]) for name in self._functions))
+        self.tell(
+            SessionOpen(self.session, self.name),
+            *(Can(self.session, name, LIMITS_MS[name]) for name in self._functions),
+        )
         self._next()
 
     def settle(self) -> None:

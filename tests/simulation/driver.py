@@ -226,6 +226,11 @@ class Driver:
         else:
             self._reads[number] = answer
 
+    @property
+    def reads_waiting(self) -> int:
+        """How many reads have no answer yet."""
+        return len(self._reads) + len(self._confirmed)
+
     def _declare_nodes_down(self, now: int) -> None:
         members = self.raft.configuration.members
         for node in self.table.nodes.values():

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NETS = {"cluster/raft": "tests/cluster/raft", "cluster/jobs": "tests/cluster/jobs"}
 """The tests that stand behind the simulator, by the mutated package."""
 
+PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly")
+
 
 class Mutant(msgspec.Struct, frozen=True):
     """One fault."""
@@ -394,6 +396,7 @@ class Hunt:
         self._seeds = seeds
         self._start = start
         self._patience = patience
+        self._nets: dict[str, str] = {}
 
     def caught(self, mutant: Mutant | None) -> str:
         """Tell what notices the fault, "" when nothing does; with None, what is wrong with the tree as it is."""
@@ -412,15 +415,22 @@ class Hunt:
                 if text.count(mutant.old) != 1:
                     return f"NOT APPLICABLE: {mutant.old!r} occurs {text.count(mutant.old)} times in {mutant.file}"
                 path.write_text(text.replace(mutant.old, mutant.new))
-                nets = [tests for package, tests in NETS.items() if mutant.file.startswith(package)]
+                nets = [tests for package, tests in self._nets.items() if mutant.file.startswith(package)]
             run = ["-m", "tests.simulation", "--seeds", str(self._seeds), "--start", str(self._start)]
             found = self._run(tree, run)
             for tests in nets:
-                if not found and (ROOT / tests).is_dir():
-                    found = self._run(
-                        tree, ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", tests]
-                    )
+                found = found or self._run(tree, [*PYTEST, tests])
             return found
+
+    def spread(self) -> list[str]:
+        """Try the tests behind the simulator on the tree as it is; return those that fail and so cannot be used."""
+        torn = []
+        for package, tests in NETS.items():
+            if self._run(ROOT, [*PYTEST, tests]):
+                torn.append(tests)
+            else:
+                self._nets[package] = tests
+        return torn
 
     def _run(self, tree: Path, arguments: list[str]) -> str:
         try:
@@ -458,6 +468,8 @@ def main() -> int:
     if wrong:
         say(f"The tree without any mutant fails: {wrong}")
         return 1
+    for tests in hunt.spread():
+        say(f"{tests} fails without any mutant, so it proves nothing: not used")
     chosen = [one for one in MUTANTS if not options.names or any(part in one.name for part in options.names)]
     survivors = []
     for mutant in chosen:

@@ -26,6 +26,8 @@ from cluster.raft.messages import (
     AppendAck,
     PreVoteReply,
     PreVoteRequest,
+    SnapshotAck,
+    SnapshotState,
     VoteReply,
     VoteRequest,
 )
@@ -43,7 +45,7 @@ class Applier(Protocol):
 class Known:
     """What is known of one node's log."""
 
-    __slots__ = ("applied", "commit", "configurations", "disk", "raft", "terms")
+    __slots__ = ("applied", "commit", "configurations", "disk", "raft", "snapshot", "terms")
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -53,6 +55,8 @@ class Known:
         self.raft: Raft | None = None
         self.commit = 0
         self.applied = 0
+        self.snapshot = 0
+        """Where the latest snapshot stands that it was told to install."""
 
 
 class Safety:
@@ -97,6 +101,7 @@ class Safety:
         known = self._logs[name]
         base = durable.base
         known.raft = raft
+        known.snapshot = 0
         self._check_base(name, base)
         known.terms = self.committed[: base.index + 1]
         known.configurations = [(base.index, base.configuration)]
@@ -145,6 +150,7 @@ class Safety:
                 raise ViolationError(f"{name} replaces its log by a snapshot while it leads")
             if write.snapshot.index <= known.commit:
                 raise ViolationError(f"{name} goes back to a snapshot of {write.snapshot.index}")
+            known.snapshot = write.snapshot.index
             known.terms = self.committed[: write.snapshot.index + 1]
             known.configurations = [(write.snapshot.index, write.snapshot.configuration)]
         if write.entries:
@@ -304,6 +310,8 @@ class Safety:
                 match = message.match
                 if match > store.base.index and (last < match or store.term(match) != known.terms[match]):
                     raise ViolationError(f"{name} acknowledges {match}, which is not on its disk")
+            elif kind is SnapshotAck and message.state is SnapshotState.INSTALLED and known.snapshot > store.base.index:
+                raise ViolationError(f"{name} says it has the snapshot of {known.snapshot}, which is not on its disk")
 
     # The state machine
 

@@ -9,7 +9,7 @@ import msgspec
 
 from cluster.jobs import digest
 from cluster.raft import Role, bootstrap
-from tests.simulation.actors import Client, Worker, World
+from tests.simulation.actors import Client, Reader, Worker, World
 from tests.simulation.adversary import Adversary
 from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
@@ -88,6 +88,7 @@ class Simulation:
         self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
+        self.reader = Reader(self.world)
         self.adversary = Adversary(self)
 
     def add_machine(self, name: str | None = None) -> Machine:
@@ -193,6 +194,8 @@ class Simulation:
         leader = self.leader()
         if leader is None:
             return "nobody leads"
+        if leader.name not in self.safety.configuration.voters:
+            return f"{leader.name} leads, which is no voter any more"
         waiting = [client.name for client in self.clients if not client.done]
         if waiting:
             return f"{', '.join(waiting)} still wait"
@@ -206,6 +209,8 @@ class Simulation:
                 return f"{machine.name} does not run"
             if driver.raft.leader != leader.name:
                 return f"{machine.name} follows {driver.raft.leader or 'nobody'}, not {leader.name}"
+            if driver.reads_waiting:
+                return f"{driver.reads_waiting} reads wait at {machine.name}"
             if driver.applied != last:
                 return f"{machine.name} has applied {driver.applied} of {last}"
         return ""

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from tests.simulation.disk import Disk, MirrorWrite
 from tests.simulation.driver import Driver
 from tests.simulation.journal import ViolationError
 from tests.simulation.profile import KINDS
+from tests.simulation.safety import Safety
 from tests.simulation.simulation import simulate
 
 
@@ -48,6 +50,7 @@ class TestARun:
                 env=os.environ | {"PYTHONHASHSEED": order, "PYTHONPATH": os.pathsep.join(path for path in sys.path)},
                 capture_output=True,
                 text=True,
+                cwd=Path(__file__).parents[2],
                 check=True,
             )
             found.add(run.stdout.splitlines()[-1])
@@ -83,6 +86,7 @@ class TestTheChecker:
             return Outcome.WON if self.votes else Outcome.PENDING
 
         monkeypatch.setattr(Campaign, "outcome", property(alone))
+        monkeypatch.setattr(Safety, "_has_voted", lambda self, voter, term, name: True)
         assert "so does" in violations("partitions")[0]
 
     def test_sees_a_commit_without_a_quorum(self, monkeypatch):
