@@ -359,7 +359,7 @@ class Driver:
             Mirror(
                 applied_index=standing.index,
                 applied_term=standing.term,
-                meta=encode_meta(standing.configuration, part.meta),
+                meta=encode_meta(self.name, standing.configuration, part.meta),
                 segments=part.segments,
                 payloads=part.payloads,
                 dropped_payloads=part.dropped_payloads,

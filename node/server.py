@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import random
+import secrets
 import signal
 import socket
 import sys
@@ -123,6 +124,7 @@ class _Server:
             log.info(
                 "recovered",
                 data_dir=str(settings.data_dir),
+                node=driver.name,
                 jobs=len(driver.table.jobs),
                 seconds=round(time.monotonic() - began, 3),
             )
@@ -154,15 +156,15 @@ class _Server:
         """Make the driver that goes on from what the disk has, and what lets go of the memory that took."""
         settings = self._configuration
         try:
-            found = recover(self._store, settings.name, disk.read)
+            found = recover(self._store, f"{settings.name}-{secrets.token_hex(4)}", disk.read)
         except BaseException:
             self._store.close()
             raise
         driver = Driver(
-            name=settings.name,
+            name=found.node,
             table=found.table,
             mirror_writer=found.mirror_writer,
-            raft=Raft(RaftConfig(id=settings.name, randrange=random.SystemRandom().randrange), found.durable),
+            raft=Raft(RaftConfig(id=found.node, randrange=random.SystemRandom().randrange), found.durable),
             disk=disk,
             clock=time.time,
             on_failure=self._failed,

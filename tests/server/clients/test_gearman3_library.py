@@ -36,7 +36,7 @@ class AdminHandler(gearman.admin_client.GearmanAdminClientCommandHandler):
     """Hands lines of text to the library's parsers as text, without the CR that some answers end in."""
 
     def recv_text_command(self, raw_text: bytes) -> bool:
-        return super().recv_text_command(raw_text.decode().removesuffix("\r"))
+        return super().recv_text_command(raw_text.decode(errors="backslashreplace").removesuffix("\r"))
 
 
 class AdminClient(gearman.GearmanAdminClient):
