@@ -73,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_inbox",
         "_on_writable",
         "_out",
+        "_queued",
         "_quota",
         "_reading",
         "_tired",
@@ -112,6 +113,8 @@ class Connection(asyncio.Protocol):
         self._decoder = ServerDecoder(gateway.max_packet)
         self._inbox: deque[Message] = deque()
         self._out: list[bytes] = []
+        self._queued = False
+        """Whether what is to be sent will be at the end of this turn."""
         self._transport: asyncio.Transport
         self._reading = True
         self._on_writable: Callable[[], None] | None = None
@@ -283,9 +286,16 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Send at the end of the turn, together with whatever else this connection is sent."""
-        if not self._out:
-            self._gateway.send_later(self)
         self._out.append(data)
+        if not self._queued:
+            self._queued = True
+            self._gateway.send_later(self)
+
+    def send_with_next(self, data: bytes) -> None:
+        """Send together with what this connection is sent next, or a moment later if that does not come."""
+        self._out.append(data)
+        if not self._queued:
+            self._gateway.send_soon(self)
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Call back in a later turn, once the peer has read most of what it was sent."""
@@ -296,6 +306,7 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what the turn has gathered, in one piece."""
         out = self._out
+        self._queued = False
         if not out or self.closed:
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))

@@ -19,6 +19,7 @@ from cluster.jobs import (
     Ended,
     Failed,
     Job,
+    JobState,
     NoJob,
     Outcome,
     Prefetch,
@@ -56,6 +57,8 @@ GRAB_PATIENCE: Final = 0.2
 """Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
 SWEEP_INTERVAL: Final = 0.05
 """Seconds between looks at what has been waiting too long, while anything waits."""
+COMPANY_TIME: Final = 0.001
+"""Seconds that JOB_CREATED waits for the result of a job that a worker has already: one write, one read, for both."""
 STALL_CHECKS: Final = 4
 """How often within the stall timeout incomplete packets are looked at."""
 
@@ -110,6 +113,9 @@ class Gateway:
         self._stall_check: asyncio.TimerHandle | None = None
         self._watched: dict[Connection, None] = {}
         """Workers with reservations or an unanswered GRAB_JOB."""
+        self._awaiting_company: list[Connection] = []
+        """Connections with something to send that can wait a moment for more."""
+        self._company: asyncio.TimerHandle | None = None
         self._held: dict[Connection, float] = {}
         """Busy workers whose GRAB_JOB waits for a job, and until when."""
         self._release: asyncio.TimerHandle | None = None
@@ -219,6 +225,18 @@ class Gateway:
         if self._flush is None and not self.driver.in_turn:
             self._flush = self._loop.call_soon(self.flush)
 
+    def send_soon(self, connection: Connection) -> None:
+        """Write what this connection has to send within `COMPANY_TIME`."""
+        self._awaiting_company.append(connection)
+        if self._company is None:
+            self._company = self._loop.call_later(COMPANY_TIME, self._end_company)
+
+    def _end_company(self) -> None:
+        self._company = None
+        awaiting, self._awaiting_company = self._awaiting_company, []
+        for connection in awaiting:
+            connection.flush()
+
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on with what it was held back with, in the next turn."""
         self._resumable.append(connection)
@@ -253,7 +271,12 @@ class Gateway:
     def _created(self, effect: Created) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
-            connection.send(encode_response(PacketType.JOB_CREATED, effect.job.handle))
+            job = effect.job
+            packet = encode_response(PacketType.JOB_CREATED, job.handle)
+            if job.state is JobState.RESERVED and not job.background:
+                connection.send_with_next(packet)  # a worker has it already: its result is likely to follow at once
+            else:
+                connection.send(packet)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
@@ -514,7 +537,7 @@ class Gateway:
 
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""
-        for timer in (self._sweep, self._stall_check, self._release):
+        for timer in (self._sweep, self._stall_check, self._release, self._company):
             if timer is not None:
                 timer.cancel()
         for connection in list(self.connections.values()):
