@@ -13,6 +13,9 @@ VENV ?= .venv
 # Where `make run` keeps its queue, and where it listens.
 DATA_DIR ?= .gearmesh
 LISTEN ?= 127.0.0.1:4730
+# How many simulated histories `make sim` plays, and how long `make soak` goes on.
+SEEDS ?= 200
+SECONDS ?= 3600
 # More flags for `gearmesh serve`, for pytest, and for the benchmarks.
 SERVE_FLAGS ?=
 PYTEST_FLAGS ?= -n auto
@@ -22,9 +25,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 SOURCES := protocol cluster node tests benchmarks
-PIP_INSTALL := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
+# setuptools warns at length that an editable package is read from where it lies, which is the point of it.
+PIP_INSTALL := PYTHONWARNINGS=ignore "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint format bench clean
+.PHONY: help run test lint format bench sim soak mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +60,15 @@ format: $(INSTALLED_DEV) ## Lay the code out the one way, and mend what can be m
 
 bench: $(INSTALLED_DEV) ## Measure this server beside gearmand, in one run, and print the ratios
 	"$(BIN)/python" -m benchmarks $(BENCH_FLAGS)
+
+sim: $(INSTALLED_DEV) ## Play SEEDS simulated histories of whole clusters; a failure prints the seed that replays it
+	"$(BIN)/python" -m tests.simulation --seeds $(SEEDS)
+
+soak: $(INSTALLED_DEV) ## Play simulated histories for SECONDS
+	"$(BIN)/python" -m tests.simulation --seconds $(SECONDS) --start $$(date +%s)
+
+mutants: $(INSTALLED_DEV) ## Seed faults one at a time; the simulator or the scenarios must catch each
+	"$(BIN)/python" -m tests.simulation.mutants
 
 clean: ## Remove what was built or cached; a queue in DATA_DIR is not touched
 	rm -rf "$(VENV)" build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
