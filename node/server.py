@@ -32,6 +32,8 @@ from node.recovery import recover
 
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a busy event loop may keep the storage thread waiting; by default it is 5 ms, for every commit."""
+RECENT_LOG_BYTES: Final = 4 << 20
+"""How much of the log that is durable and applied stays in memory."""
 COLLECT_AFTER: Final = 50_000
 """New container objects after which the garbage collector looks for cycles: the hot path makes none."""
 
@@ -164,7 +166,10 @@ class _Server:
             name=found.node,
             table=found.table,
             mirror_writer=found.mirror_writer,
-            raft=Raft(RaftConfig(id=found.node, randrange=random.SystemRandom().randrange), found.durable),
+            raft=Raft(
+                RaftConfig(id=found.node, randrange=random.SystemRandom().randrange, max_recent_bytes=RECENT_LOG_BYTES),
+                found.durable,
+            ),
             disk=disk,
             clock=time.time,
             on_failure=self._failed,
