@@ -1,6 +1,7 @@
 """What a node must not forget: the hard state, the log and the mirror of the job table, in one SQLite file.
 
-`Store` is the file, synchronous; `StorageThread` owns a store in a thread of its own and groups commits. The contract
+`Store` is the file, synchronous; `StorageThread` owns a store in a thread of its own and groups commits; `MirrorView`
+reads the mirror beside it, and `SnapshotReader` makes of that the stream that another node installs. The contract
 between consensus and the disk is written down in docs/storage.md.
 
 Not for: deciding what to write, or knowing what the bytes mean. Entries' data, segments, payloads and the mirror's meta
@@ -8,6 +9,7 @@ are opaque here.
 """
 
 from cluster.storage.errors import (
+    ClosedError,
     CorruptionError,
     DirectoryError,
     DiskFailureError,
@@ -17,23 +19,31 @@ from cluster.storage.errors import (
     MisuseError,
     NewerFormatError,
     StorageError,
+    UnusableSnapshotError,
 )
-from cluster.storage.records import Mirror, Recovered
+from cluster.storage.records import Install, Mirror, Piece, Recovered
 from cluster.storage.store import Store
 from cluster.storage.thread import StorageThread
+from cluster.storage.view import MirrorView, SnapshotReader
 
 __all__ = [
+    "ClosedError",
     "CorruptionError",
     "DirectoryError",
     "DiskFailureError",
     "DiskFullError",
     "ForeignFileError",
+    "Install",
     "LockedError",
     "Mirror",
+    "MirrorView",
     "MisuseError",
     "NewerFormatError",
+    "Piece",
     "Recovered",
+    "SnapshotReader",
     "StorageError",
     "StorageThread",
     "Store",
+    "UnusableSnapshotError",
 ]

@@ -7,7 +7,7 @@ Not for: transactions, or translating errors; the store does both.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -46,13 +46,18 @@ class BlobTable:
         self._insert = f"INSERT OR REPLACE INTO {name} ({key}, mirror, crc, data) VALUES "  # noqa: S608
         self._delete_after = f"DELETE FROM {name} WHERE mirror > ?"  # noqa: S608
         self._delete = f"DELETE FROM {name} WHERE {key} IN "  # noqa: S608
+        self._clear = f"DELETE FROM {name}"  # noqa: S608
 
-    def read(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the rows in the order of their numbers; raises `CorruptionError` for a damaged one."""
+    def read(self, through: int | None = None) -> Generator[tuple[int, bytes], None, None]:
+        """Yield the rows in the order of their numbers; raises `CorruptionError` for a damaged one.
+
+        With `through`, rows of mirrors later than that, which are not complete yet, are passed over.
+        """
         for number, mirror, crc, data in self._db.execute(self._select):
             if crc != checksum(data, number, mirror):
                 raise corrupt(self._path, f"row {number} of {self._name} has a wrong checksum")
-            yield number, data
+            if through is None or mirror <= through:
+                yield number, data
 
     def numbers(self) -> list[int]:
         """List the numbers of the rows that are there."""
@@ -81,3 +86,7 @@ class BlobTable:
     def delete_after(self, mirror: int) -> None:
         """Delete the rows of mirrors later than `mirror`, which were never completed."""
         self._db.execute(self._delete_after, (mirror,))
+
+    def clear(self) -> None:
+        """Delete all rows."""
+        self._db.execute(self._clear)

@@ -45,6 +45,14 @@ class MisuseError(StorageError):
     """The caller asked for something that would break the log: a bug in gearmesh, not a fault of the disk."""
 
 
+class UnusableSnapshotError(StorageError):
+    """A snapshot that was received is torn, damaged, of another format or of another position; nothing was replaced."""
+
+
+class ClosedError(StorageError):
+    """A view of the mirror was closed, perhaps with its store, while it was still being read."""
+
+
 _CORRUPT = (
     "Stop using this directory, keep a copy, and let the node join again with an empty one; alone: restore a backup."
 )

@@ -38,6 +38,11 @@ _BUSY_SECONDS: Final = 5.0
 _MAGIC: Final = b"SQLite format 3\0"
 _HEADER_BYTES: Final = 100
 
+_ADDED: Final = {
+    "spool": "(start INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+}
+"""Tables that a database of this format may lack, because it was made before there were any; empty when they come."""
+
 _TABLES: Final = {
     "hard_state": "(id INTEGER PRIMARY KEY, term INTEGER NOT NULL, vote TEXT NOT NULL, crc INTEGER NOT NULL)",
     "mirror": (
@@ -53,6 +58,7 @@ _TABLES: Final = {
     "staged": "(mirror INTEGER PRIMARY KEY)",
     "segments": "(id INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
     "payloads": "(job INTEGER PRIMARY KEY, mirror INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    **_ADDED,
 }
 
 _log: Final = structlog.get_logger(__name__)
@@ -212,6 +218,8 @@ def _prepare(db: sqlite3.Connection, path: Path, shape: wal.Survey) -> None:
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise LockedError(f"{path} is being read by another program. Close whatever else has it open and restart.")
+    for table, columns in _ADDED.items():
+        db.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns} STRICT")
     missing = _TABLES.keys() - {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
     if missing:
         raise corrupt(path, f"it has no table {', '.join(sorted(missing))}")

@@ -48,6 +48,21 @@ class Mirror(msgspec.Struct, frozen=True):
     """Entries up to and including this one leave the log; at most `applied_index`."""
 
 
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A part of a snapshot that is being received, to be put aside until all of it is there."""
+
+    offset: int
+    """Where the data goes, in bytes; what was put aside from there on is dropped."""
+    data: bytes
+
+
+class Install(msgspec.Struct, frozen=True, gc=False):
+    """The snapshot that was put aside takes the place of mirror and log; the log then begins after this position."""
+
+    index: int
+    term: int
+
+
 _NUMBERS: Final = tuple(struct.Struct(f"<{n}q") for n in range(7))
 
 _HELD: Final = 5 * 1024

@@ -12,15 +12,29 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NoReturn, Self
 
-from cluster.log import Entry, EntryKind, HardState
+from cluster.log import Entry, HardState
 from cluster.storage import format as file_format
 from cluster.storage.blobs import BlobTable, portions
-from cluster.storage.errors import MisuseError, StorageError, corrupt, from_os, from_sqlite
+from cluster.storage.errors import (
+    MisuseError,
+    StorageError,
+    UnusableSnapshotError,
+    corrupt,
+    from_os,
+    from_sqlite,
+)
+from cluster.storage.installation import Installation
 from cluster.storage.lock import DirectoryLock
-from cluster.storage.records import Mirror, Recovered, checksum
+from cluster.storage.log_table import INSERT, LogTable, row
+from cluster.storage.records import Install, Mirror, Piece, Recovered, checksum
+from cluster.storage.spool import Spool
 from cluster.storage.upkeep import Upkeep
+from cluster.storage.view import MirrorView, Views
 
-_INSERT_ENTRY: Final = "INSERT INTO log (idx, term, kind, crc, data) VALUES (?, ?, ?, ?, ?)"
+_SET_STATE: Final = (
+    "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?, segments = ?,"
+    " crc = ?, meta = ?"
+)
 
 
 class Store:
@@ -42,6 +56,10 @@ class Store:
         self._upkeep = Upkeep(db)
         self._segments = BlobTable(db, self.path, "segments", "id")
         self._payloads = BlobTable(db, self.path, "payloads", "job")
+        self._log = LogTable(db, self.path)
+        self._spool = Spool(db, self.path)
+        self._spooled = 0
+        self._views = Views(self.path)
 
     @classmethod
     def open(cls, directory: Path, *, connection: type[sqlite3.Connection] = sqlite3.Connection) -> Self:
@@ -91,22 +109,7 @@ class Store:
         if first <= self._compacted or last > self._last:
             self._refuse(f"entries {first}..{last} were asked for, the log has {self._compacted + 1}..{self._last}")
         with self._guard():
-            expected = first
-            for index, term, kind, crc, data in self._db.execute(
-                "SELECT idx, term, kind, crc, data FROM log WHERE idx BETWEEN ? AND ? ORDER BY idx", (first, last)
-            ):
-                if index != expected:
-                    break
-                if crc != checksum(data, index, term, kind):
-                    raise corrupt(self.path, f"log entry {index} has a wrong checksum")
-                try:
-                    known = EntryKind(kind)
-                except ValueError:
-                    raise corrupt(self.path, f"log entry {index} is of unknown kind {kind}") from None
-                yield Entry(index, term, known, data)
-                expected += 1
-            if expected <= last:
-                raise corrupt(self.path, f"log entry {expected} is missing")
+            yield from self._log.read(first, last)
 
     def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
         """Give those of the entries from `first` to `last` that the log still holds."""
@@ -126,6 +129,13 @@ class Store:
         with self._guard():
             yield from self._payloads.read()
 
+    def view(self) -> MirrorView:
+        """Open the mirror for reading beside the writes; from any thread, and it may wait for the disk.
+
+        Whoever opened it closes it; what is still open is closed with the store.
+        """
+        return self._views.open()
+
     # -- writing ------------------------------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry], hard_state: HardState | None = None) -> None:
@@ -139,11 +149,63 @@ class Store:
             entry = entries[0]
             with self._guard():
                 # One statement outside a transaction: begin, write, sync and end without a step of Python between them.
-                self._db.execute(_INSERT_ENTRY, _row(entry))
+                self._db.execute(INSERT, row(entry))
             self._last += 1
             self._upkeep.wrote(1, len(entry.data))
             return
         self._append_several(entries, hard_state)
+
+    def write(
+        self,
+        entries: Sequence[Entry] = (),
+        hard_state: HardState | None = None,
+        pieces: Sequence[Piece] = (),
+        install: Install | None = None,
+    ) -> None:
+        """Do everything that is given in one transaction: hard state, pieces, installation, entries, in this order.
+
+        Raises `MisuseError` as `append` does, for a piece that leaves a gap, and for a snapshot that is not later than
+        the mirror; `UnusableSnapshotError` when what was put aside is not whole or not of the position to install.
+        After both the store is as it was, and usable.
+        """
+        if not pieces and install is None:
+            self.append(entries, hard_state)
+            return
+        applied, last = self._applied, self._last
+        if install is not None:
+            if install.index <= applied:
+                self._refuse(f"a snapshot of entry {install.index} was to replace a mirror of entry {applied}")
+            applied = last = install.index
+        first = self._check_order(entries, applied, last)
+        spooled = self._spooled
+        for piece in pieces:
+            if piece.offset > spooled:
+                self._refuse(f"a piece was offered at byte {piece.offset} of a snapshot of which {spooled} are there")
+            spooled = piece.offset + len(piece.data)
+        sizes = [len(entry.data) for entry in entries]
+        installation = Installation(self._spool, self._segments, self._payloads)
+        with self._guard(), self._transaction():
+            self._put_hard_state(hard_state)
+            size = self._spool.put(pieces)
+            if install is not None:
+                state = installation.check(install, spooled)
+                size += installation.carry_out(install.index, spooled)
+                self._log.clear()
+                self._db.execute("DELETE FROM staged")
+                numbers = (install.index, install.term, install.index, install.term, len(installation.segments))
+                self._db.execute(_SET_STATE, (*numbers, checksum(state, *numbers), state))
+            self._log.put(entries, portions(sizes), first if first <= last else None)
+        self._upkeep.wrote(len(pieces) + len(entries) + installation.rows, size + sum(sizes))
+        self._spooled = spooled
+        if hard_state is not None:
+            self._hard_state = hard_state
+        if install is not None:
+            self._applied = self._compacted = install.index
+            self._segment_numbers = installation.segments
+            self._spooled = 0
+            self._staged = False
+            self._upkeep.compacted(install.index)
+        self._last = entries[-1].index if entries else last
 
     def found(self, index: int, term: int, meta: bytes) -> None:
         """Begin an empty log after this position, with the mirror's meta as it stands there.
@@ -155,11 +217,7 @@ class Store:
             self._refuse(f"a log was to begin after entry {index}, but one of {self._last} entries is there")
         numbers = (index, term, index, term, 0)
         with self._guard(), self._transaction():
-            self._db.execute(
-                "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?,"
-                " segments = ?, crc = ?, meta = ?",
-                (*numbers, checksum(meta, *numbers), meta),
-            )
+            self._db.execute(_SET_STATE, (*numbers, checksum(meta, *numbers), meta))
         self._applied = self._compacted = self._last = index
 
     def stage_payloads(self, applied_index: int, payloads: Sequence[tuple[int, bytes]]) -> None:
@@ -201,11 +259,7 @@ class Store:
                 self._term_of(compact_to, mirror),
                 len(held),
             )
-            self._db.execute(
-                "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?,"
-                " segments = ?, crc = ?, meta = ?",
-                (*numbers, checksum(mirror.meta, *numbers), mirror.meta),
-            )
+            self._db.execute(_SET_STATE, (*numbers, checksum(mirror.meta, *numbers), mirror.meta))
         self._segment_numbers = held
         self._staged = False
         self._applied = mirror.applied_index
@@ -235,6 +289,7 @@ class Store:
         if self._closed:
             return
         self._closed = True
+        self._views.close()
         try:
             if self._failure is None:
                 with self._guard():
@@ -259,9 +314,7 @@ class Store:
             self._hard_state = HardState(term, vote)
             self._applied, self._compacted = mirror[0]
             self.recover()
-            first, last = self._db.execute(
-                "SELECT min(idx), max(idx) FROM log WHERE idx > ?", (self._compacted,)
-            ).fetchone()
+            first, last = self._log.bounds(self._compacted)
             self._last = self._compacted if last is None else last
             if first not in (None, self._compacted + 1):
                 raise corrupt(self.path, f"the log should start at entry {self._compacted + 1}, it starts at {first}")
@@ -272,6 +325,9 @@ class Store:
                 with self._transaction():
                     self._payloads.delete_after(self._applied)
                     self._db.execute("DELETE FROM staged")
+            if self._spool.size():
+                # Whoever was receiving it does not know any more how far it came, and is sent another.
+                self._spool.clear()
             self._upkeep.compacted(self._compacted)
 
     def _check_mirror(self, applied_index: int) -> None:
@@ -282,46 +338,44 @@ class Store:
             )
 
     def _append_several(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
-        first = entries[0].index if entries else self._last + 1
-        if not self._applied < first <= self._last + 1:
-            self._refuse(f"entry {first} was offered to a log of {self._last} entries, {self._applied} of them applied")
-        for index, entry in enumerate(entries, first):
-            if entry.index != index:
-                self._refuse(f"entry {entry.index} was offered where entry {index} belongs")
+        first = self._check_order(entries, self._applied, self._last)
         replaces = first <= self._last
         sizes = [len(entry.data) for entry in entries]
         parts = list(portions(sizes))
         statements = (hard_state is not None) + replaces + len(parts)
         with self._guard(), self._transaction() if statements > 1 else contextlib.nullcontext():
-            if hard_state is not None:
-                self._db.execute(
-                    "UPDATE hard_state SET term = ?, vote = ?, crc = ?",
-                    (hard_state.term, hard_state.vote, checksum(hard_state.vote.encode(), hard_state.term)),
-                )
-            if replaces:
-                self._db.execute("DELETE FROM log WHERE idx >= ?", (first,))
-            for start, end in parts:
-                self._db.execute(
-                    _INSERT_ENTRY + ", (?, ?, ?, ?, ?)" * (end - start - 1),
-                    [value for entry in entries[start:end] for value in _row(entry)],
-                )
+            self._put_hard_state(hard_state)
+            self._log.put(entries, parts, first if replaces else None)
         if hard_state is not None:
             self._hard_state = hard_state
         if entries:
             self._last = entries[-1].index
         self._upkeep.wrote(len(entries), sum(sizes))
 
+    def _check_order(self, entries: Sequence[Entry], applied: int, last: int) -> int:
+        """Check that the entries fit a log that ends at `last` and is applied to `applied`; give the first's index."""
+        first = entries[0].index if entries else last + 1
+        if not applied < first <= last + 1:
+            self._refuse(f"entry {first} was offered to a log of {last} entries, {applied} of them applied")
+        for index, entry in enumerate(entries, first):
+            if entry.index != index:
+                self._refuse(f"entry {entry.index} was offered where entry {index} belongs")
+        return first
+
+    def _put_hard_state(self, hard_state: HardState | None) -> None:
+        if hard_state is not None:
+            self._db.execute(
+                "UPDATE hard_state SET term = ?, vote = ?, crc = ?",
+                (hard_state.term, hard_state.vote, checksum(hard_state.vote.encode(), hard_state.term)),
+            )
+
     def _term_of(self, index: int, mirror: Mirror) -> int:
         """Look up the term of the entry up to which the log goes; Raft needs it to match the next one."""
         if index == mirror.applied_index:
             return mirror.applied_term
-        if index == self._compacted:
-            (term,) = self._db.execute("SELECT compacted_term FROM mirror").fetchone()
-        else:
-            row = self._db.execute("SELECT term FROM log WHERE idx = ?", (index,)).fetchone()
-            if row is None:
-                raise corrupt(self.path, f"log entry {index} is missing")
-            (term,) = row
+        if index != self._compacted:
+            return self._log.term(index)
+        (term,) = self._db.execute("SELECT compacted_term FROM mirror").fetchone()
         assert isinstance(term, int)
         return term
 
@@ -330,9 +384,16 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Do all of the body or, when it fails, nothing: the file is then abandoned, so nothing is rolled back."""
+        """Do all of the body or, when it fails, nothing: the file is then abandoned, so nothing is rolled back.
+
+        A snapshot that is of no use is not a failure of the disk: that is rolled back.
+        """
         self._db.execute("BEGIN IMMEDIATE")
-        yield
+        try:
+            yield
+        except UnusableSnapshotError:
+            self._db.execute("ROLLBACK")
+            raise
         self._db.execute("COMMIT")
 
     @contextlib.contextmanager
@@ -344,6 +405,8 @@ class Store:
             yield
         except sqlite3.Error as error:
             self._fail(from_sqlite(error, self.path), error)
+        except UnusableSnapshotError:
+            raise
         except StorageError as error:
             self._fail(error, error.__cause__)
         except Exception as error:  # noqa: BLE001  # whatever broke a write off has left a transaction open
@@ -354,8 +417,3 @@ class Store:
             self._failure = failure
             file_format.abandon(self._db)
         raise failure from cause
-
-
-def _row(entry: Entry) -> tuple[int, int, int, int, bytes]:
-    index, term, kind, data = entry.index, entry.term, entry.kind, entry.data
-    return index, term, kind, checksum(data, index, term, kind), data

@@ -19,8 +19,9 @@ import msgspec
 from cluster.log import Entry, HardState
 from cluster.storage.blobs import portions
 from cluster.storage.errors import StorageError
-from cluster.storage.records import Mirror
+from cluster.storage.records import Install, Mirror, Piece
 from cluster.storage.store import Store
+from cluster.storage.view import MirrorView
 
 _GATHERED_BYTES: Final = 8 * 1024 * 1024
 """A transaction takes no further append beyond this, so that the first to wait does not wait for all."""
@@ -29,6 +30,14 @@ _GATHERED_BYTES: Final = 8 * 1024 * 1024
 class _Append(msgspec.Struct, frozen=True, gc=False):
     entries: Sequence[Entry]
     hard_state: HardState | None
+    done: Callable[[], None]
+
+
+class _Write(msgspec.Struct, frozen=True):
+    entries: Sequence[Entry]
+    hard_state: HardState | None
+    pieces: Sequence[Piece]
+    install: Install | None
     done: Callable[[], None]
 
 
@@ -62,10 +71,12 @@ class StorageThread:
         self._store = store
         self._deliver = deliver
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[_Append | _Mirror | _Read | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Append | _Write | _Mirror | _Read | None] = queue.SimpleQueue()
         self._appends: collections.deque[_Append] = collections.deque()
         self._mirrors: collections.deque[_Mirror] = collections.deque()
         self._reads: collections.deque[_Read] = collections.deque()
+        self._write: _Write | None = None
+        """The next in order: what was handed over before it goes first, and nothing behind it is looked at."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
 
@@ -79,6 +90,28 @@ class StorageThread:
         Neither `entries` nor what is in them may change afterwards. `done` must not raise.
         """
         self._queue.put(_Append(entries, hard_state, done))
+
+    def write(
+        self,
+        entries: Sequence[Entry],
+        hard_state: HardState | None,
+        pieces: Sequence[Piece],
+        install: Install | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Have all of this written as `Store.write` does, in one transaction, and `done` called when it is on disk.
+
+        Without pieces and installation it is an append. With them it is in order with everything: appends and mirrors
+        handed over before are on disk first. A mirror of before an installation must not be handed over after it.
+        """
+        if pieces or install is not None:
+            self._queue.put(_Write(entries, hard_state, pieces, install, done))
+        else:
+            self._queue.put(_Append(entries, hard_state, done))
+
+    def view(self) -> MirrorView:
+        """Open the mirror for reading beside the writes, as `Store.view` does; from a thread that may wait."""
+        return self._store.view()
 
     def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
         """Have a mirror written as `Store.write_mirror` does, and `done` called when it is on disk."""
@@ -118,7 +151,7 @@ class StorageThread:
     def _serve(self) -> None:
         unfinished = True
         while True:
-            self._receive(wait=not (self._mirrors or unfinished or self._closing))
+            self._receive(wait=not (self._mirrors or self._write or unfinished or self._closing))
             self._commit_all()
             while self._reads:
                 read = self._reads.popleft()
@@ -126,9 +159,14 @@ class StorageThread:
             if self._mirrors:
                 self._write_mirror(self._mirrors.popleft())
                 unfinished = True
+            elif self._write is not None:
+                write, self._write = self._write, None
+                self._store.write(write.entries, write.hard_state, write.pieces, write.install)
+                self._deliver(write.done)
+                unfinished = True
             if self._store.upkeep_overdue or (unfinished and self._queue.empty()):
                 unfinished = self._store.upkeep()
-            if self._closing and not self._mirrors:
+            if self._closing and not (self._mirrors or self._write):
                 return
 
     def _write_mirror(self, waiting: _Mirror) -> None:
@@ -149,7 +187,7 @@ class StorageThread:
     def _receive(self, *, wait: bool) -> None:
         """Sort everything that was handed over by now; when there is nothing to do, wait for it."""
         waiting = self._queue.qsize()
-        while wait or waiting:
+        while (wait or waiting) and self._write is None:
             work = self._queue.get()
             waiting = self._queue.qsize() if wait else waiting - 1
             wait = False
@@ -159,6 +197,8 @@ class StorageThread:
                 self._mirrors.append(work)
             elif isinstance(work, _Read):
                 self._reads.append(work)
+            elif isinstance(work, _Write):
+                self._write = work
             else:
                 self._closing = True
 

@@ -237,7 +237,7 @@ class TestDamage:
 
     def test_an_entry_of_unknown_kind_is_never_skipped(self, open_store, directory, filled, monkeypatch):
         store = open_store()
-        monkeypatch.setattr("cluster.storage.store.checksum", lambda *_: 0)
+        monkeypatch.setattr("cluster.storage.log_table.checksum", lambda *_: 0)
         store._db.execute("UPDATE log SET kind = 99, crc = 0")
         with pytest.raises(CorruptionError, match="log entry 11 is of unknown kind 99"):
             list(store.read_entries(11, 20))
