@@ -19,6 +19,7 @@ from cluster.storage import (
     ForeignFileError,
     LockedError,
     NewerFormatError,
+    Piece,
     StorageError,
     Store,
 )
@@ -234,6 +235,14 @@ class TestDamage:
         db.close()
         with pytest.raises(CorruptionError, match=message):
             read_all(open_store())
+
+    def test_a_database_of_before_snapshots_were_put_aside_is_none(self, open_store, directory, filled):
+        db = sqlite3.connect(directory / "node.db", isolation_level=None)
+        db.execute("DROP TABLE spool")
+        db.close()
+        store = open_store()
+        store.write(pieces=[Piece(0, b"x")])
+        assert read_all(store) == filled
 
     def test_an_entry_of_unknown_kind_is_never_skipped(self, open_store, directory, filled, monkeypatch):
         store = open_store()

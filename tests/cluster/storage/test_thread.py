@@ -8,7 +8,18 @@ import threading
 import pytest
 
 from cluster.log import HardState
-from cluster.storage import DiskFailureError, DiskFullError, MisuseError, StorageError, StorageThread, Store
+from cluster.storage import (
+    DiskFailureError,
+    DiskFullError,
+    Install,
+    MisuseError,
+    Piece,
+    StorageError,
+    StorageThread,
+    Store,
+    UnusableSnapshotError,
+)
+from cluster.storage.stream import Header, encode
 
 PATIENCE = 20.0
 
@@ -211,6 +222,109 @@ class TestAMirror:
         assert held_connection.reached.wait(PATIENCE)
         receiver.wait_for(2)
         assert receiver.events == [1, "mirror"]
+
+
+class TestAWrite:
+    STREAM = b"".join(encode(Header(9, 4, b"sent"), [(1, b"sent")], []))
+
+    def test_without_pieces_is_an_append_and_joins_those_that_wait(self, start, receiver, entry, held_connection):
+        thread = start(held_connection)
+        held_connection.trigger = "INSERT INTO log"
+        thread.append([entry(1)], None, receiver.note(1))
+        assert held_connection.reached.wait(PATIENCE)
+        held_connection.statements.clear()
+        for index in range(2, 10):
+            thread.write([entry(index)], None, (), None, receiver.note(index))
+        held_connection.go.set()
+        receiver.wait_for(9)
+        assert receiver.events == list(range(1, 10))
+        assert sum(sql.startswith("INSERT INTO log") for sql in held_connection.statements) == 1
+
+    def test_is_one_transaction_of_all_its_parts(self, start, receiver, entry, held_connection, open_store):
+        thread = start(held_connection)
+        held_connection.statements.clear()
+        thread.write([entry(10)], HardState(4, "a"), [Piece(0, self.STREAM)], Install(9, 4), receiver.note("done"))
+        receiver.wait_for(1)
+        thread.close()
+        assert sum(sql.startswith("COMMIT") for sql in held_connection.statements) == 1
+        store = open_store()
+        recovered = store.recover()
+        assert (recovered.hard_state, recovered.meta, recovered.applied_index) == (HardState(4, "a"), b"sent", 9)
+        assert list(store.read_entries(10, 10)) == [entry(10)]
+
+    def test_is_in_order_with_appends_and_mirrors_on_both_sides(
+        self, start, receiver, entry, mirror, held_connection, open_store
+    ):
+        thread = start(held_connection)
+        held_connection.trigger = "INSERT INTO log"
+        thread.append([entry(1)], None, receiver.note("append before"))
+        assert held_connection.reached.wait(PATIENCE)
+        thread.mirror(mirror(1, meta=b"before", segments=[(5, b"before")]), receiver.note("mirror before"))
+        thread.append([entry(2)], None, receiver.note("append between"))
+        thread.write([], None, [Piece(0, self.STREAM)], None, receiver.note("pieces"))
+        thread.write([], None, [], Install(9, 4), receiver.note("install"))
+        thread.append([entry(10, term=4)], None, receiver.note("append after"))
+        thread.mirror(mirror(10, applied_term=4, meta=b"after", compact_to=9), receiver.note("mirror after"))
+        held_connection.go.set()
+        thread.close()
+        receiver.take_what_is_there()
+        assert receiver.failures == []
+        assert receiver.events == [
+            "append before",
+            "append between",
+            "mirror before",
+            "pieces",
+            "install",
+            "append after",
+            "mirror after",
+        ]
+        store = open_store()
+        assert (store.recover().meta, list(store.read_segments())) == (b"after", [(1, b"sent")])
+
+    def test_waits_for_a_mirror_whose_payloads_are_still_being_written(
+        self, start, receiver, entry, mirror, held_connection
+    ):
+        thread = start(held_connection)
+        thread.append([entry(1)], None, receiver.note("append"))
+        receiver.wait_for(1)
+        held_connection.trigger = "INSERT OR REPLACE INTO payloads"
+        thread.mirror(mirror(1, payloads=[(n, bytes(1 << 20)) for n in range(12)]), receiver.note("mirror"))
+        assert held_connection.reached.wait(PATIENCE)
+        thread.write([], None, [Piece(0, self.STREAM)], Install(9, 4), receiver.note("install"))
+        thread.append([entry(10)], None, receiver.note("append after"))
+        held_connection.go.set()
+        receiver.wait_for(4)
+        assert receiver.events == ["append", "mirror", "install", "append after"]
+
+    def test_with_a_snapshot_of_no_use_stops_the_thread_and_leaves_the_store(self, start, receiver, entry, open_store):
+        thread = start()
+        thread.append([entry(1)], None, receiver.note("append"))
+        thread.write([], HardState(7, "a"), [Piece(0, b"no snapshot")], Install(9, 4), receiver.note("install"))
+        thread.append([entry(2)], None, receiver.note("after"))
+        receiver.wait_for(2)
+        thread.close()
+        receiver.take_what_is_there()
+        assert receiver.events == ["append"]
+        assert [type(failure) for failure in receiver.failures] == [UnusableSnapshotError]
+        recovered = open_store().recover()
+        assert (recovered.last_index, recovered.hard_state) == (1, HardState())
+
+
+class TestAViewFromTheThread:
+    def test_shows_what_was_installed(self, start, receiver):
+        thread = start()
+        stream = b"".join(encode(Header(9, 4, b"sent"), [(1, b"s")], [(2, b"p")]))
+        thread.write([], None, [Piece(0, stream)], Install(9, 4), receiver.note("install"))
+        receiver.wait_for(1)
+        with thread.view() as view:
+            assert (view.applied_index, view.meta) == (9, b"sent")
+            assert (list(view.segments()), list(view.payloads())) == ([(1, b"s")], [(2, b"p")])
+
+    def test_does_not_outlive_it(self, start):
+        thread = start()
+        view = thread.view()
+        thread.close()
+        assert view.closed
 
 
 class TestClosing:
