@@ -3,9 +3,10 @@
 Commands of one moment are gathered into one proposal; while that is being made durable the next one gathers. Whoever
 proposed learns nothing before the proposal is committed and applied: then its effects are delivered, in order.
 
-*Urgent* commands start a proposal at the end of the loop's turn. *Prompt* ones, which nobody waits for but whose loss
-would repeat work, do so unless a write began within `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to
-`LAZY_DELAY` for company. So a commit is paid for by many commands, and does not stand in the way of what comes next.
+*Urgent* commands start a proposal at the end of the loop's turn, or, in a crowd, of the first turn that brings nothing
+more. *Prompt* ones, which nobody waits for but whose loss would repeat work, do so unless a write began within
+`LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to `LAZY_DELAY` for company. So a commit is paid for by
+many commands, and does not stand in the way of what comes next.
 
 A node begins a new incarnation, with its NodeUp, once it leads and has applied the entry that opened its term: then it
 knows everything that was ever committed. Not for: what commands mean (`cluster.jobs`), who is connected
@@ -44,6 +45,11 @@ MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+CROWD: Final = 8
+"""When the last write carried this many commands, the next one waits for a quiet turn: as long as packets keep coming,
+a moment of patience adds more to a write than it costs."""
+GATHER_TIME: Final = 0.002
+"""Seconds that such a write waits at the most."""
 MAX_WRITE_BATCHES: Final = 8
 """Batches that go into one write: what is beyond waits for the next."""
 TICK: Final = 0.1
@@ -111,6 +117,12 @@ class Driver:
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._writes = 0
+        self._crowd = 0
+        """How many commands the last write carried."""
+        self._seen = 0
+        """The number of the newest command when the last turn ended, while a write waits for a quiet turn; else 0."""
+        self._latest = 0.0
+        """When it begins at the latest."""
         self.in_turn = False
         """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
         self._wrote = 0.0
@@ -217,12 +229,31 @@ class Driver:
             self._turn_end = self._loop.call_soon(self.end_turn)
 
     def end_turn(self) -> None:
-        """Begin the write that was asked for in this turn, if none is under way."""
+        """See to the write that was asked for in this turn, if none is under way."""
         self.in_turn = False
+        if not self._urgent or self._writes >= MAX_WRITES or self._seen:
+            return
+        if self._crowd < CROWD:
+            self._write()
+        else:
+            self._seen = self.numbered
+            self._latest = self._loop.time() + GATHER_TIME
+            self._turn_end = self._loop.call_soon(self._end_quiet_turn)
+
+    def _end_quiet_turn(self) -> None:
+        """Begin the write once a turn has brought nothing new to it."""
+        if self._seen != self.numbered and not self._closed and self._loop.time() < self._latest:
+            self._seen = self.numbered
+            self._turn_end = self._loop.call_soon(self._end_quiet_turn)
+            return
+        self._seen = 0
         if self._urgent and self._writes < MAX_WRITES:
-            with self._guard():
-                self._propose_gathered()
-                self._pump()
+            self._write()
+
+    def _write(self) -> None:
+        with self._guard():
+            self._propose_gathered()
+            self._pump()
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -246,7 +277,8 @@ class Driver:
             return
         self._wrote = self._loop.time()
         closed, self._closed = self._closed[:MAX_WRITE_BATCHES], self._closed[MAX_WRITE_BATCHES:]
-        first = self.numbered + 1 - sum(map(len, closed)) - sum(map(len, self._closed))
+        self._crowd = sum(map(len, closed))
+        first = self.numbered + 1 - self._crowd - sum(map(len, self._closed))
         now = int(self._clock() * 1000)
         for position, commands in enumerate(closed):
             proposal = propose(now, [Batch(self.name, self._incarnation, first, commands)])
@@ -278,9 +310,6 @@ class Driver:
         self.in_turn = True
         self._raft.persisted(sequence)
         with self._guard():
-            # The next write is under way before this one's effects are worked out: disk and processor work at once.
-            if self._urgent and self._writes < MAX_WRITES:
-                self._propose_gathered()
             self._pump()
         self.end_turn()
 

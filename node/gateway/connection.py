@@ -144,28 +144,27 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
         gateway = self._gateway
-        gateway.driver.in_turn = True
+        driver = gateway.driver
+        driver.in_turn = True
         try:
-            self._take_in(self._decoder.feed(data))
+            messages = self._decoder.feed(data)
+            if self._decoder.pending:
+                self.heard = gateway.time()
+            if self._inbox or self._held_back:
+                self._inbox.extend(messages)
+            elif len(messages) <= QUOTA:
+                self._process(messages)
+            else:
+                self._process(messages[:QUOTA])
+                self._inbox.extend(messages[QUOTA:])
+            self._quota -= len(messages)
+            if self._quota < 0 and not self._tired:
+                self._tired = True
+                gateway.resume_later(self)
+            self._regulate()
         finally:
             gateway.flush()
-            gateway.driver.end_turn()
-
-    def _take_in(self, messages: list[Message]) -> None:
-        if self._decoder.pending:
-            self.heard = self._gateway.time()
-        if self._inbox or self._held_back:
-            self._inbox.extend(messages)
-        elif len(messages) <= QUOTA:
-            self._process(messages)
-        else:
-            self._process(messages[:QUOTA])
-            self._inbox.extend(messages[QUOTA:])
-        self._quota -= len(messages)
-        if self._quota < 0 and not self._tired:
-            self._tired = True
-            self._gateway.resume_later(self)
-        self._regulate()
+            driver.end_turn()
 
     def eof_received(self) -> bool:
         """Answer what was asked before the peer shut its sending side, then close."""
