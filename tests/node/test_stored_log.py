@@ -1,0 +1,92 @@
+"""The log on disk as consensus reads it: whole at the start, later piece by piece, when it comes."""
+
+import pytest
+
+from cluster.log import Entry, EntryKind
+from node.stored_log import FETCH_ENTRIES, StoredLog
+
+BASE = 10
+
+
+def entry(index: int, kind: EntryKind = EntryKind.COMMANDS) -> Entry:
+    return Entry(index, index // 5, kind, b"1234")
+
+
+ENTRIES = (
+    entry(11),
+    entry(12, EntryKind.CONFIGURATION),
+    entry(13),
+    entry(14, EntryKind.BARRIER),
+    entry(15, EntryKind.CONFIGURATION),
+)
+UNBOUNDED = 1 << 30
+
+
+class Disk:
+    """Remembers what it was asked to read."""
+
+    def __init__(self):
+        self.asked = []
+
+    def fetch(self, first, last, done):
+        self.asked.append((first, last))
+        self.done = done
+
+
+@pytest.fixture
+def disk():
+    return Disk()
+
+
+@pytest.fixture
+def log(disk):
+    return StoredLog(BASE, ENTRIES, disk.fetch)
+
+
+class TestAtTheStart:
+    def test_everything_is_at_hand(self, log, disk):
+        assert (log.first_index(), log.last_index()) == (11, 15)
+        assert [log.term(index) for index in range(11, 16)] == [2, 2, 2, 2, 3]
+        assert [found.index for found in log.configurations()] == [12, 15]
+        assert log.entries(11, 16, UNBOUNDED) == ENTRIES
+        assert log.entries(12, 14, UNBOUNDED) == ENTRIES[1:3]
+        assert disk.asked == []
+
+    def test_an_empty_log_begins_after_its_base(self, disk):
+        log = StoredLog(BASE, (), disk.fetch)
+        assert (log.first_index(), log.last_index(), log.configurations()) == (11, 10, ())
+
+    @pytest.mark.parametrize(("room", "count"), [(0, 1), (4, 1), (11, 2), (12, 3)])
+    def test_as_much_is_given_as_there_is_room_for_and_at_least_one_entry(self, log, room, count):
+        assert log.entries(11, 16, room) == ENTRIES[:count]
+
+
+class TestLater:
+    @pytest.fixture(autouse=True)
+    def _released(self, log):
+        log.release()
+
+    def test_what_is_not_at_hand_is_fetched_and_there_when_asked_for_again(self, log, disk):
+        assert log.entries(12, 14, UNBOUNDED) == ()
+        assert disk.asked == [(12, 13)]
+        disk.done(ENTRIES[1:3])
+        assert log.entries(12, 14, UNBOUNDED) == ENTRIES[1:3]
+        assert log.entries(13, 14, UNBOUNDED) == ENTRIES[2:3]
+        assert len(disk.asked) == 1
+
+    def test_one_fetch_at_a_time_is_under_way(self, log, disk):
+        assert log.entries(11, 16, UNBOUNDED) == log.entries(13, 16, UNBOUNDED) == ()
+        assert disk.asked == [(11, 15)]
+        disk.done(ENTRIES[:2])
+        assert log.entries(13, 16, UNBOUNDED) == ()
+        assert disk.asked == [(11, 15), (13, 15)]
+
+    def test_a_long_stretch_is_fetched_in_pieces(self, log, disk):
+        log.entries(100, 100_000, UNBOUNDED)
+        assert disk.asked == [(100, 99 + FETCH_ENTRIES)]
+
+    def test_a_fetch_that_finds_nothing_does_not_stand_in_the_way_of_the_next(self, log, disk):
+        log.entries(11, 16, UNBOUNDED)
+        disk.done(())
+        assert log.entries(11, 16, UNBOUNDED) == ()
+        assert len(disk.asked) == 2
