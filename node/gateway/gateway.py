@@ -1,7 +1,8 @@
 """The gateway: every connection of this node, and the way from the table's effects back to them.
 
 Packets become commands in `node.gateway.requests`, reports of workers in `node.gateway.reports`, text commands are
-answered in `node.gateway.administration`; here effects become packets. Not for: batching and durability, which are the
+answered in `node.gateway.administration`, workers get their jobs in `node.gateway.assigning`; the other effects become
+packets here. Not for: batching and durability, which are the
 driver's.
 """
 
@@ -22,7 +23,6 @@ from cluster.jobs import (
     JobState,
     NoJob,
     Outcome,
-    Prefetch,
     Refusal,
     Refused,
     Reserved,
@@ -32,15 +32,14 @@ from cluster.jobs import (
     SessionClose,
     SessionOpen,
     Settled,
-    Take,
-    Unreserve,
 )
 from node.configuration import Configuration
 from node.driver import Driver
 from node.gateway import reports, requests
 from node.gateway.administration import Administration
+from node.gateway.assigning import Assigning
 from node.gateway.connection import Connection
-from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
+from node.gateway.worker import WorkerSession
 from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
@@ -53,10 +52,6 @@ from protocol import (
     ok_line,
 )
 
-GRAB_PATIENCE: Final = 0.2
-"""Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
-SWEEP_INTERVAL: Final = 0.05
-"""Seconds between looks at what has been waiting too long, while anything waits."""
 COMPANY_TIME: Final = 0.001
 """Seconds that JOB_CREATED waits for the result of a job that a worker has already: one write, one read, for both."""
 STALL_CHECKS: Final = 4
@@ -93,8 +88,8 @@ class Gateway:
         self.connections: dict[int, Connection] = {}
         self.progress: dict[int, tuple[int, int]] = {}
         """The latest progress of jobs that run here, by number: the table is told less often."""
-        self.untold_progress: dict[int, tuple[Connection, Job, float]] = {}
-        """Of these, those whose latest progress the table has not been told, and when it is to be."""
+        self.untold_progress: dict[int, Connection] = {}
+        """Of these, those whose latest progress the table has not been told, and whose worker says it."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
         self.draining = False
@@ -109,18 +104,14 @@ class Gateway:
         """Connections that can go on with what they were held back with."""
         self._next_turn: asyncio.Handle | None = None
         self._flush: asyncio.Handle | None = None
-        self._sweep: asyncio.TimerHandle | None = None
+        self._progress_timer: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
-        self._watched: dict[Connection, None] = {}
-        """Workers with reservations or an unanswered GRAB_JOB."""
         self._awaiting_company: list[Connection] = []
         """Connections with something to send that can wait a moment for more."""
         self._company: asyncio.TimerHandle | None = None
-        self._held: dict[Connection, float] = {}
-        """Busy workers whose GRAB_JOB waits for a job, and until when."""
-        self._release: asyncio.TimerHandle | None = None
         self._served_before: dict[int, tuple[Session, ...]] = {}
         """Listeners who had a job's result although the job, its time limit being over, has to run again."""
+        self.assigning = Assigning(self)
         self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
             **requests.handlers(self),
             **reports.handlers(self),
@@ -130,9 +121,9 @@ class Gateway:
         self._effects: dict[type[Any], Callable[[Any], None]] = {
             Created: self._created,
             Refused: self._refused,
-            Assigned: self._assigned,
-            NoJob: self._no_job,
-            Reserved: self._reserved,
+            Assigned: self.assigning.assigned,
+            NoJob: self.assigning.no_job,
+            Reserved: self.assigning.reserved,
             Revoked: self._revoked,
             Failed: self._failed,
             Ended: self._ended,
@@ -174,8 +165,7 @@ class Gateway:
     def disconnected(self, connection: Connection, error: Exception | None) -> None:
         """Let a connection go; the table gives back what it held."""
         self.connections.pop(connection.number, None)
-        self._watched.pop(connection, None)
-        self._held.pop(connection, None)
+        self.assigning.forget(connection)
         worker = connection.worker
         if worker is not None:
             for job in worker.running.values():
@@ -291,63 +281,6 @@ class Gateway:
             connection.send(_OUTCOMES[effect.outcome])
             connection.answered()
 
-    def _assigned(self, effect: Assigned) -> None:
-        connection = self.connections.get(effect.session)
-        if connection is None or connection.worker is None:
-            return  # its SessionClose follows in the log and puts the job back
-        worker = connection.worker
-        if worker.late:
-            worker.late -= 1
-            self._keep(connection, worker, effect.job)
-            self._offer(connection, worker)
-            return
-        worker.grabbing = False
-        if worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
-            # Jobs that were reserved while the answer was on its way come before it in their queue.
-            self._keep(connection, worker, effect.job)
-            self.take_reserved(connection, worker)
-        else:
-            self.assign(connection, worker, effect.job)
-        connection.answered()
-
-    def _no_job(self, effect: NoJob) -> None:
-        connection = self.connections.get(effect.session)
-        if connection is None or connection.worker is None:
-            return
-        worker = connection.worker
-        if worker.late:
-            worker.late -= 1
-            return
-        worker.grabbing = False
-        if worker.reserved:
-            self.take_reserved(connection, worker)
-        else:
-            connection.send(NO_JOB)
-        connection.answered()
-
-    def _reserved(self, effect: Reserved) -> None:
-        connection = self.connections.get(effect.session)
-        if connection is None or connection.worker is None:
-            return
-        worker = connection.worker
-        self._keep(connection, worker, effect.job)
-        if worker.held:
-            del self._held[connection]
-            self._end_hold(connection, worker)
-        elif effect.wake:
-            self._offer(connection, worker)
-
-    def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
-        if not worker.reserved:
-            self._watch(connection)
-        worker.reserved.append((job, self.time()))
-
-    def _offer(self, connection: Connection, worker: WorkerSession) -> None:
-        """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
-        if worker.asleep:
-            worker.asleep = False
-            connection.send(NOOP)
-
     def _revoked(self, effect: Revoked) -> None:
         job = effect.job
         ending = self.endings.pop(job.number, None)
@@ -357,10 +290,8 @@ class Gateway:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
-        for kept in worker.reserved:
-            if kept[0] is job:
-                worker.reserved.remove(kept)
-                return
+        if self.assigning.drop(worker, effect):
+            return
         self.forget_progress(job)
         if worker.running.pop(job.handle, None) is not None and effect.why is Revocation.CANCELLED:
             worker.muted.add(job.handle)
@@ -382,95 +313,14 @@ class Gateway:
             if untold:
                 self.tell(untold, kind, args)
 
-    # -- giving jobs --------------------------------------------------------------------------------------------------
-
-    def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
-        """Send a job to its worker."""
-        self.driver.propose_lazily(Take(connection.number, job.number))
-        handle = job.handle
-        worker.running[handle] = job
-        worker.muted.discard(handle)
-        worker.note_pace(self.time())
-        connection.send(assignment(worker.form, handle, job))
-
-    def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
-        """Hand over the job that was reserved first."""
-        driver, reserved = self.driver, worker.reserved
-        job, _ = reserved.popleft()
-        self.assign(connection, worker, job)
-        ahead = worker.ahead()
-        if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
-            driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))
-            worker.prefetched = driver.numbered
-
-    def give_back(self, connection: Connection, worker: WorkerSession) -> None:
-        """Give back every job the worker has not fetched, the last first, so that they queue as they did."""
-        while worker.reserved:
-            self.driver.propose(Unreserve(connection.number, worker.reserved.pop()[0].number))
-
-    def grab(self, connection: Connection, worker: WorkerSession) -> None:
-        """Note that the table's answer to GRAB_JOB is awaited."""
-        connection.waiting += 1
-        worker.grabbing = True
-        worker.grabbed = self.time()
-        self._watch(connection)
-
-    def hold(self, connection: Connection, worker: WorkerSession) -> None:
-        """Let a busy worker wait a moment for its next job: it is parked in the table, and answered when one comes."""
-        connection.waiting += 1
-        worker.held = True
-        self._held[connection] = self.time() + HOLD_TIME
-        if self._release is None:
-            self._release = self._loop.call_later(HOLD_TIME, self._release_held)
-
-    def _release_held(self) -> None:
-        self._release = None
-        now = self.time()
-        while self._held:
-            connection, deadline = next(iter(self._held.items()))
-            if deadline > now and not self.draining:
-                self._release = self._loop.call_later(deadline - now, self._release_held)
-                return
-            del self._held[connection]
-            assert connection.worker is not None
-            self._end_hold(connection, connection.worker)
-
-    def _end_hold(self, connection: Connection, worker: WorkerSession) -> None:
-        worker.held = False
-        if worker.reserved and not self.draining:
-            self.take_reserved(connection, worker)
-        else:
-            connection.send(NO_JOB)
-        connection.answered()
-
-    def _watch(self, connection: Connection) -> None:
-        self._watched[connection] = None
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
-
     def watch_progress(self) -> None:
         """See to it that untold progress is told."""
-        if self._sweep is None:
-            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+        if self._progress_timer is None:
+            self._progress_timer = self._loop.call_later(reports.PROGRESS_INTERVAL, self._tell_progress)
 
-    def _sweep_watched(self) -> None:
-        self._sweep = None
-        now = self.time()
-        for connection in list(self._watched):
-            worker = connection.worker
-            assert worker is not None
-            if worker.reserved and now - worker.reserved[0][1] > RESERVATION_TIME:
-                self.give_back(connection, worker)
-            if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
-                worker.grabbing = False
-                worker.late += 1
-                connection.send(NO_JOB)
-                connection.answered()
-            if not worker.reserved and not worker.grabbing:
-                del self._watched[connection]
-        reports.tell_progress(self, now)
-        if self._watched or self.untold_progress:
-            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+    def _tell_progress(self) -> None:
+        self._progress_timer = None
+        reports.tell_progress(self)
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
@@ -522,10 +372,7 @@ class Gateway:
         `drained` is called once no job runs here any more.
         """
         self.draining = True
-        for connection in list(self.connections.values()):
-            if connection.worker is not None:
-                self.give_back(connection, connection.worker)
-        self._release_held()
+        self.assigning.drain()
         self._drained = drained
         self.check_drained()
 
@@ -537,7 +384,8 @@ class Gateway:
 
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""
-        for timer in (self._sweep, self._stall_check, self._release, self._company):
+        self.assigning.close()
+        for timer in (self._progress_timer, self._stall_check, self._company):
             if timer is not None:
                 timer.cancel()
         for connection in list(self.connections.values()):

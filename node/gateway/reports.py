@@ -56,19 +56,18 @@ def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
             gateway.tell(gateway.listeners_of(job), PacketType.WORK_STATUS, args)
         gateway.progress[job.number] = (parse_progress(args[1]), parse_progress(args[2]))
         if job.number not in gateway.untold_progress:
-            gateway.untold_progress[job.number] = (connection, job, gateway.time() + PROGRESS_INTERVAL)
+            gateway.untold_progress[job.number] = connection
             gateway.watch_progress()
 
     return report
 
 
-def tell_progress(gateway: "Gateway", now: float) -> None:
-    """Bring the progress before the table that has been kept from it long enough."""
-    due = [number for number, (_, _, when) in gateway.untold_progress.items() if when <= now]
-    for number in due:
-        connection, _, _ = gateway.untold_progress.pop(number)
+def tell_progress(gateway: "Gateway") -> None:
+    """Bring before the table the progress that has been kept from it."""
+    for number, connection in gateway.untold_progress.items():
         numerator, denominator = gateway.progress[number]
         gateway.driver.propose_lazily(Progress(connection.number, number, numerator, denominator))
+    gateway.untold_progress.clear()
 
 
 def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[Connection, list[bytes]], None]:

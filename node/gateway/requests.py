@@ -165,14 +165,14 @@ class _Requests:
     def cant_do(self, connection: Connection, args: list[bytes]) -> None:
         worker = connection.worker
         if worker is not None:
-            self._gateway.give_back(connection, worker)
+            self._gateway.assigning.give_back(connection, worker)
             self._driver.propose_lazily(Cant(connection.number, args[0]))
             worker.abilities_number = self._driver.numbered
 
     def reset_abilities(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
         worker = connection.worker
         if worker is not None:
-            self._gateway.give_back(connection, worker)
+            self._gateway.assigning.give_back(connection, worker)
             self._driver.propose_lazily(CantAny(connection.number))
             worker.abilities_number = self._driver.numbered
 
@@ -225,18 +225,18 @@ class _Requests:
                 # A better job that came since is not kept waiting behind one that was reserved ahead.
                 priority = reserved[0][0].priority
                 if not (any(table.waiting.ready[:priority]) and self._finds_better(connection, priority)):
-                    gateway.take_reserved(connection, worker)
+                    gateway.assigning.take_reserved(connection, worker)
                     return
             elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
                 if worker.busy:
                     driver.propose_while_idle(Park(connection.number))
-                    gateway.hold(connection, worker)
+                    gateway.assigning.hold(connection, worker)
                     return
                 if not self._may_find_soon(connection):
                     connection.send(NO_JOB)
                     return
             driver.propose(Grab(connection.number, 0 if reserved else worker.ahead()))
-            gateway.grab(connection, worker)
+            gateway.assigning.grab(connection, worker)
 
         return grab
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import Finish, Grab, Park, Prefetch, Take, Unreserve
-from node.gateway.gateway import GRAB_PATIENCE, SWEEP_INTERVAL
+from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL
 from node.gateway.worker import HOLD_TIME, RESERVATION_TIME
 from protocol import PacketType as T
 from tests.node.stillness import StillNode
@@ -151,7 +151,7 @@ class TestReservations:
         worker.leave()
         other = node.worker(b"f")
         assert [run(node, other), run(node, other)] == [running, kept]
-        assert node.gateway._watched == {other.connection: None} or not node.gateway._watched
+        assert node.gateway.assigning._watched == {other.connection: None} or not node.gateway._watched
 
     def test_a_cancelled_job_is_not_handed_over_though_it_was_kept(self, node):
         worker = asleep(node, b"f")
@@ -309,7 +309,7 @@ class TestHold:
         worker.leave()
         handle = node.background()
         node.wait(1)
-        assert node.gateway._held == {}
+        assert node.gateway.assigning._held == {}
         other = node.worker(b"f")
         assert run(node, other) == handle
         assert proposed(node, Park)

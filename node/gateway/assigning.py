@@ -1,0 +1,210 @@
+"""How jobs get to this node's workers: what the table assigned or reserved becomes JOB_ASSIGN, NOOP or NO_JOB in time.
+
+A reservation that its worker does not fetch is given back; a GRAB_JOB that the table does not answer in time is
+answered NO_JOB, and the job that still comes is kept as a reservation; a busy worker's GRAB_JOB waits a moment for a
+job. Not for: which job a worker gets (the table), or reading packets (`node.gateway.requests`).
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from cluster.jobs import Assigned, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
+from node.gateway.connection import Connection
+from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
+
+if TYPE_CHECKING:
+    from node.gateway.gateway import Gateway
+
+GRAB_PATIENCE: Final = 0.2
+"""Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
+SWEEP_INTERVAL: Final = 0.05
+"""Seconds between looks at what has been waiting too long, while anything waits."""
+
+
+class Assigning:
+    """The workers of one node, as far as they wait for jobs or have some reserved."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._driver = gateway.driver
+        self._connections = gateway.connections
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._watched: dict[Connection, None] = {}
+        """Workers with reservations or an unanswered GRAB_JOB."""
+        self._sweep: asyncio.TimerHandle | None = None
+        self._held: dict[Connection, float] = {}
+        """Busy workers whose GRAB_JOB waits for a job, and until when."""
+        self._release: asyncio.TimerHandle | None = None
+
+    def forget(self, connection: Connection) -> None:
+        """Let a connection go that was lost."""
+        self._watched.pop(connection, None)
+        self._held.pop(connection, None)
+
+    def drain(self) -> None:
+        """Give every reservation back, and let nobody wait for a job."""
+        for connection in list(self._connections.values()):
+            if connection.worker is not None:
+                self.give_back(connection, connection.worker)
+        self._release_held()
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        for timer in (self._sweep, self._release):
+            if timer is not None:
+                timer.cancel()
+
+    def drop(self, worker: WorkerSession, effect: Revoked) -> bool:
+        """Let go of a job that is reserved no more; tell whether it was."""
+        for kept in worker.reserved:
+            if kept[0] is effect.job:
+                worker.reserved.remove(kept)
+                return True
+        return False
+
+    # -- what the table says ------------------------------------------------------------------------------------------
+
+    def assigned(self, effect: Assigned) -> None:
+        """Answer GRAB_JOB with a job."""
+        connection = self._connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return  # its SessionClose follows in the log and puts the job back
+        worker = connection.worker
+        if worker.late:
+            worker.late -= 1
+            self._keep(connection, worker, effect.job)
+            self._offer(connection, worker)
+            return
+        worker.grabbing = False
+        if worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
+            # Jobs that were reserved while the answer was on its way come before it in their queue.
+            self._keep(connection, worker, effect.job)
+            self.take_reserved(connection, worker)
+        else:
+            self.assign(connection, worker, effect.job)
+        connection.answered()
+
+    def no_job(self, effect: NoJob) -> None:
+        """Answer GRAB_JOB: there is none."""
+        connection = self._connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return
+        worker = connection.worker
+        if worker.late:
+            worker.late -= 1
+            return
+        worker.grabbing = False
+        if worker.reserved:
+            self.take_reserved(connection, worker)
+        else:
+            connection.send(NO_JOB)
+        connection.answered()
+
+    def reserved(self, effect: Reserved) -> None:
+        """Keep a job for its worker, and let the worker know if it waits."""
+        connection = self._connections.get(effect.session)
+        if connection is None or connection.worker is None:
+            return
+        worker = connection.worker
+        self._keep(connection, worker, effect.job)
+        if worker.held:
+            del self._held[connection]
+            self._end_hold(connection, worker)
+        elif effect.wake:
+            self._offer(connection, worker)
+
+    def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
+        if not worker.reserved:
+            self._watch(connection)
+        worker.reserved.append((job, self._time()))
+
+    def _offer(self, connection: Connection, worker: WorkerSession) -> None:
+        """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
+        if worker.asleep:
+            worker.asleep = False
+            connection.send(NOOP)
+
+    # -- giving jobs ---------------------------------------------------------------------------------------------------
+
+    def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
+        """Send a job to its worker."""
+        self._driver.propose_lazily(Take(connection.number, job.number))
+        handle = job.handle
+        worker.running[handle] = job
+        worker.muted.discard(handle)
+        worker.note_pace(self._time())
+        connection.send(assignment(worker.form, handle, job))
+
+    def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
+        """Hand over the job that was reserved first."""
+        driver, reserved = self._driver, worker.reserved
+        job, _ = reserved.popleft()
+        self.assign(connection, worker, job)
+        ahead = worker.ahead()
+        if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
+            driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))
+            worker.prefetched = driver.numbered
+
+    def give_back(self, connection: Connection, worker: WorkerSession) -> None:
+        """Give back every job the worker has not fetched, the last first, so that they queue as they did."""
+        while worker.reserved:
+            self._driver.propose(Unreserve(connection.number, worker.reserved.pop()[0].number))
+
+    def grab(self, connection: Connection, worker: WorkerSession) -> None:
+        """Note that the table's answer to GRAB_JOB is awaited."""
+        connection.waiting += 1
+        worker.grabbing = True
+        worker.grabbed = self._time()
+        self._watch(connection)
+
+    def hold(self, connection: Connection, worker: WorkerSession) -> None:
+        """Let a busy worker wait a moment for its next job: it is parked in the table, and answered when one comes."""
+        connection.waiting += 1
+        worker.held = True
+        self._held[connection] = self._time() + HOLD_TIME
+        if self._release is None:
+            self._release = self._loop.call_later(HOLD_TIME, self._release_held)
+
+    def _release_held(self) -> None:
+        self._release = None
+        now = self._time()
+        while self._held:
+            connection, deadline = next(iter(self._held.items()))
+            if deadline > now and not self._gateway.draining:
+                self._release = self._loop.call_later(deadline - now, self._release_held)
+                return
+            del self._held[connection]
+            assert connection.worker is not None
+            self._end_hold(connection, connection.worker)
+
+    def _end_hold(self, connection: Connection, worker: WorkerSession) -> None:
+        worker.held = False
+        if worker.reserved and not self._gateway.draining:
+            self.take_reserved(connection, worker)
+        else:
+            connection.send(NO_JOB)
+        connection.answered()
+
+    def _watch(self, connection: Connection) -> None:
+        self._watched[connection] = None
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
+
+    def _sweep_watched(self) -> None:
+        self._sweep = None
+        now = self._time()
+        for connection in list(self._watched):
+            worker = connection.worker
+            assert worker is not None
+            if worker.reserved and now - worker.reserved[0][1] > RESERVATION_TIME:
+                self.give_back(connection, worker)
+            if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
+                worker.grabbing = False
+                worker.late += 1
+                connection.send(NO_JOB)
+                connection.answered()
+            if not worker.reserved and not worker.grabbing:
+                del self._watched[connection]
+        if self._watched:
+            self._sweep = self._loop.call_later(SWEEP_INTERVAL, self._sweep_watched)
