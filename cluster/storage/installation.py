@@ -33,9 +33,10 @@ class Installation:
         """How many rows were written."""
 
     def check(self, install: Install, size: int) -> bytes:
-        """Read the stream of `size` bytes to its end; returns the mirror's meta.
+        """Read the stream of `size` bytes to its end; returns the mirror's meta as this node is to keep it.
 
-        Raises `UnusableSnapshotError` when it is not whole, not ours, or not of the position to install.
+        Raises `UnusableSnapshotError` when it is not whole, not ours, not of the position to install, or has a meta
+        that cannot be adopted.
         """
         with contextlib.closing(self._spool.read()) as parts:
             stream = StreamReader(parts, size)
@@ -49,7 +50,13 @@ class Installation:
             for rows in (stream.segments(), stream.payloads()):
                 for _ in rows:
                     pass
-            return header.meta
+        try:
+            return install.adopt(header.meta)
+        except Exception as error:
+            raise UnusableSnapshotError(
+                f"the snapshot that was received has a meta that this node cannot adopt: {error}. Nothing was "
+                "replaced. Run the sender's version, or restart the node: it will be sent another."
+            ) from error
 
     def carry_out(self, index: int, size: int) -> int:
         """Replace all rows by those of the stream, as the mirror of entry `index`; returns the bytes in them."""

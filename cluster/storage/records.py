@@ -5,6 +5,7 @@ Not for: reading or writing them.
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -56,11 +57,18 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+def _as_it_is(meta: bytes) -> bytes:
+    return meta
+
+
 class Install(msgspec.Struct, frozen=True, gc=False):
     """The snapshot that was put aside takes the place of mirror and log; the log then begins after this position."""
 
     index: int
     term: int
+    adopt: Callable[[bytes], bytes] = _as_it_is
+    """Gives the meta to keep here, from the sender's: what in it is the sender's own is to become this node's. Called
+    by the thread that writes, inside the transaction; when it raises, the snapshot is refused."""
 
 
 _NUMBERS: Final = tuple(struct.Struct(f"<{n}q") for n in range(7))

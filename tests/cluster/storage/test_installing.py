@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -95,6 +96,11 @@ class TestInstalling:
         assert settled._db.execute("SELECT count(*) FROM spool").fetchone() == (0,)
         with pytest.raises(UnusableSnapshotError):
             settled.write(install=Install(10, 4))
+
+    def test_keeps_of_the_senders_meta_what_this_node_adopts(self, settled, open_store):
+        settled.write(pieces=[Piece(0, stream_of())], install=Install(9, 4, lambda meta: meta + b" of this node"))
+        settled.close()
+        assert open_store().recover().meta == b"meta of this node"
 
     def test_can_follow_on_another(self, settled):
         settled.write(pieces=[Piece(0, stream_of())], install=Install(9, 4))
@@ -203,6 +209,14 @@ class TestAStreamOfNoUse:
         settled.append([entry(13)])
         settled.write(pieces=[Piece(100, stream[100:])], install=Install(9, 4))
         assert state_of(settled)[2:] == (SEGMENTS, PAYLOADS)
+
+    def test_or_with_a_meta_that_cannot_be_adopted_is_refused_too(self, settled):
+        before = state_of(settled)
+        with pytest.raises(UnusableSnapshotError, match="cannot adopt: not a number"):
+            settled.write(
+                pieces=[Piece(0, stream_of())], install=Install(9, 4, Mock(side_effect=ValueError("not a number")))
+            )
+        assert state_of(settled) == before
 
     @pytest.mark.parametrize("index", [1, 4, 5])
     def test_or_of_a_position_not_beyond_the_mirror_is_a_bug(self, settled, index):
