@@ -359,7 +359,8 @@ class Driver:
         if self._deadline_timer is not None:
             self._deadline_timer.cancel()
         self._deadline = due
-        self._deadline_timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()), self._tell_time)
+        # The loop's timers are coarse: one that fires early would write entries until the time has come.
+        self._deadline_timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()) + 0.001, self._tell_time)
 
     def _tell_time(self) -> None:
         self._deadline_timer = None

@@ -132,12 +132,12 @@ class TestWhenAWriteBegins:
     def test_a_parked_worker_is_brought_forward_by_a_job_that_appears(self, engine):
         """A delayed job comes due, which nobody waits for; the worker that is about to be parked would."""
         engine.driver.propose(job(due=engine.wall + 10_000))
-        engine.loop.advance(10 - timing.LAZY_DELAY / 2)
+        engine.loop.advance(10 - timing.LAZY_DELAY / 8)
         engine.disk.writes.clear()
         engine.driver.propose_while_idle(Park(7))
         engine.loop.settle()
         assert engine.disk.commands() == []
-        engine.loop.advance(timing.LAZY_DELAY / 2 + 0.0005)
+        engine.loop.advance(timing.LAZY_DELAY * 3 / 4)
         assert engine.disk.commands() == [Park(7)]
 
     def test_nothing_proposed_means_nothing_written(self, engine):
