@@ -129,16 +129,41 @@ class TestWhenAWriteBegins:
         engine.loop.advance(timing.LAZY_DELAY * 0.2)
         assert names(engine) == [[[b"f0"]], [[b"f1", b"f2"]]]
 
-    def test_a_parked_worker_is_brought_forward_by_a_job_that_appears(self, engine):
-        """A delayed job comes due, which nobody waits for; the worker that is about to be parked would."""
+    def test_a_worker_about_to_be_parked_waits_no_longer_once_there_is_a_job(self, engine, monkeypatch):
+        """Here a delayed job comes due: nobody waits for that, but the worker would for the job."""
+        monkeypatch.setattr(timing, "LAZY_DELAY", 60)
         engine.driver.propose(job(due=engine.wall + 10_000))
-        engine.loop.advance(10 - timing.LAZY_DELAY / 8)
-        engine.disk.writes.clear()
-        engine.driver.propose_while_idle(Park(7))
         engine.loop.settle()
-        assert engine.disk.commands() == []
-        engine.loop.advance(timing.LAZY_DELAY * 3 / 4)
-        assert engine.disk.commands() == [Park(7)]
+        engine.driver.propose_while_idle(Park(7))
+        engine.loop.advance(9)
+        assert Park(7) not in engine.disk.commands()
+        engine.loop.advance(2)
+        assert engine.disk.commands()[-1] == Park(7)
+
+    def test_in_a_crowd_a_write_waits_for_a_turn_that_brings_nothing_more(self, engine):
+        for number in range(timing.CROWD):
+            engine.driver.propose(create(number))
+        engine.loop.settle()
+        engine.disk.writes.clear()
+        for number in (100, 101, 102):
+            engine.driver.propose(create(number))
+            engine.loop.turn()
+        assert names(engine) == []
+        engine.loop.settle()
+        assert names(engine) == [[[b"f100", b"f101", b"f102"]]]
+
+    def test_a_crowd_that_does_not_end_is_not_waited_for(self, engine):
+        for number in range(timing.CROWD):
+            engine.driver.propose(create(number))
+        engine.loop.settle()
+        engine.disk.writes.clear()
+        engine.driver.propose(create(100))
+        began = engine.loop.now
+        while not engine.disk.writes:
+            engine.driver.propose(create(101))
+            engine.loop.now += timing.GATHER_TIME / 10
+            engine.loop.turn()
+        assert engine.loop.now - began <= timing.GATHER_TIME * 1.5
 
     def test_nothing_proposed_means_nothing_written(self, engine):
         engine.loop.advance(30)
