@@ -428,6 +428,10 @@ class Worker(Actor):
 
     def _sleep(self) -> None:
         self.tell(Park(self.session))
+        missing = [name for name in FUNCTIONS if name not in self._functions]
+        if missing and self.world.chance(0.2):
+            self._functions.append(missing[0])
+            self.tell(Can(self.session, missing[0], LIMITS_MS[missing[0]]))
         # One that sleeps for long looks by itself whether it was forgotten.
         self.later(self.world.random.randrange(5 * SECOND, 15 * SECOND), self._next)
 

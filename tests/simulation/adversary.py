@@ -232,6 +232,9 @@ class Adversary:
             return ""
         change = self._change(leader)
         leader.run(leader.generation, self._change_on, leader, change)
+        if self._random.random() < 0.4:  # in the middle of the change
+            leader.fuse = self._random.randrange(1, 25)
+            self._later(SECOND // 2, 4 * SECOND, leader.start)
         steps = " ".join(f"{step.kind.name} {step.node}" for step in change.changes)
         return f"{leader.name}: {steps}{' joint' if change.joint else ''}"
 

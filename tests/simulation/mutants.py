@@ -249,6 +249,12 @@ MUTANTS = (
         "            self._resign()\n",
         "            pass\n",
     ),
+    Mutant(
+        "nobody stands whom an uncommitted change leaves out",
+        "cluster/raft/server.py",
+        "return any(configuration.votes(self.id) for configuration in self.history.since(self.log.commit))",
+        "return self.configuration.votes(self.id)",
+    ),
     # Snapshots
     Mutant(
         "snapshot said to be installed before it is durable",
@@ -300,10 +306,10 @@ MUTANTS = (
         "batch.incarnation == node.incarnation",
     ),
     Mutant(
-        "sessions end in the order of a dict",
-        "cluster/jobs/table.py",
-        "[session for _, session in sorted(node.sessions.items())]",
-        "list(node.sessions.values())",
+        "a sleeper that learns a function is woken first",
+        "cluster/jobs/functions.py",
+        "if last > session.parked:",
+        "if False:",
     ),
     Mutant(
         "queues restored in another order",
