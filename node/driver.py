@@ -296,9 +296,11 @@ class Driver:
 
     def _pump(self) -> None:
         while not self._stopped and (ready := self._raft.ready()) is not None:
-            if ready.write is not None:
+            write = ready.write
+            if write is not None and not (write.entries or write.hard_state or self._writes):
+                self._raft.persisted(write.sequence)  # only where the log begins, which the mirror has written already
+            elif write is not None:
                 self._writes += 1
-                write = ready.write
                 self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
             if ready.committed:
                 self._apply(ready.committed)
@@ -308,8 +310,8 @@ class Driver:
     def _persisted(self, sequence: int) -> None:
         self._writes -= 1
         self.in_turn = True
-        self._raft.persisted(sequence)
         with self._guard():
+            self._raft.persisted(sequence)
             self._pump()
         self.end_turn()
 
@@ -324,7 +326,8 @@ class Driver:
                 for batch in proposal.batches:
                     if batch.node == self.name and batch.incarnation == self._incarnation:
                         self.applied_number = batch.first + len(batch.commands) - 1
-                if effects and self._sink is not None:
+                # What the log says of past incarnations concerns connections that are no more.
+                if effects and self._sink is not None and self._first is None:
                     self._sink.deliver(effects)
             elif entry.kind is EntryKind.BARRIER:
                 if entry.term == self._raft.term and self._raft.role is Role.LEADER:
@@ -343,11 +346,14 @@ class Driver:
         if self._hungry and not self._urgent and any(self.table.waiting.ready):
             self._hurry()
         self._arm_deadline()
+        self._see_to_mirror()
+
+    def _see_to_mirror(self) -> None:
         if not self._mirroring:
             if len(self.table.dirty) >= MIRROR_SEGMENTS or self._unmirrored_bytes >= MIRROR_LOG_BYTES:
                 self._mirror()
             elif self._mirror_timer is None:
-                self._mirror_timer = self._loop.call_later(MIRROR_INTERVAL, self._mirror)
+                self._mirror_timer = self._loop.call_later(MIRROR_INTERVAL, self._mirror_in_time)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -366,6 +372,9 @@ class Driver:
         self._deadline_timer = None
         if self._stopped:
             return
+        if self._writes >= MAX_WRITES:
+            self._deadline_timer = self._loop.call_later(LAZY_DELAY, self._tell_time)
+            return
         with self._guard():
             try:
                 self._raft.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
@@ -374,6 +383,10 @@ class Driver:
             self._pump()
 
     # -- mirroring ----------------------------------------------------------------------------------------------------
+
+    def _mirror_in_time(self) -> None:
+        with self._guard():
+            self._mirror()
 
     def _mirror(self) -> None:
         if self._mirror_timer is not None:
@@ -404,6 +417,8 @@ class Driver:
             with self._guard():
                 self._raft.compact(index)
                 self._pump()
+                if self._applied_index > index:
+                    self._see_to_mirror()
         if self._memory.drained(len(self.table.jobs)):
             self._loop.run_in_executor(None, trim)
 

@@ -77,7 +77,10 @@ class Assigning:
             self._offer(connection, worker)
             return
         worker.grabbing = False
-        if worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
+        if self._gateway.draining:
+            self._driver.propose(Unreserve(connection.number, effect.job.number))
+            connection.send(NO_JOB)
+        elif worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
             # Jobs that were reserved while the answer was on its way come before it in their queue.
             self._keep(connection, worker, effect.job)
             self.take_reserved(connection, worker)
@@ -95,7 +98,7 @@ class Assigning:
             worker.late -= 1
             return
         worker.grabbing = False
-        if worker.reserved:
+        if worker.reserved and not self._gateway.draining:
             self.take_reserved(connection, worker)
         else:
             connection.send(NO_JOB)
@@ -117,7 +120,11 @@ class Assigning:
     def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         if not worker.reserved:
             self._watch(connection)
-        worker.reserved.append((job, self._time()))
+        reserved = worker.reserved
+        place = len(reserved)
+        while place and reserved[place - 1][0].priority > job.priority:
+            place -= 1
+        reserved.insert(place, (job, self._time()))
 
     def _offer(self, connection: Connection, worker: WorkerSession) -> None:
         """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
@@ -197,7 +204,7 @@ class Assigning:
         for connection in list(self._watched):
             worker = connection.worker
             assert worker is not None
-            if worker.reserved and now - worker.reserved[0][1] > RESERVATION_TIME:
+            if worker.reserved and now - min(when for _, when in worker.reserved) > RESERVATION_TIME:
                 self.give_back(connection, worker)
             if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
                 worker.grabbing = False

@@ -270,7 +270,7 @@ class Connection(asyncio.Protocol):
         if busy and self._reading:
             self._reading = False
             self._transport.pause_reading()
-        elif not busy and not self._reading and self.waiting <= MAX_WAITING // 2:
+        elif not busy and not self._reading:
             self._reading = True
             self._transport.resume_reading()
 

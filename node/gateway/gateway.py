@@ -284,7 +284,9 @@ class Gateway:
     def _revoked(self, effect: Revoked) -> None:
         job = effect.job
         ending = self.endings.pop(job.number, None)
-        if ending is not None and effect.why is Revocation.TIME_LIMIT:
+        if ending is not None:
+            live = self.table.jobs
+            self._served_before = {n: told for n, told in self._served_before.items() if n in live}
             self._served_before[job.number] = ending[2]
         connection = self.connections.get(effect.session)
         if connection is None or connection.worker is None:
@@ -297,6 +299,9 @@ class Gateway:
             worker.muted.add(job.handle)
 
     def _failed(self, effect: Failed) -> None:
+        served = self._served_before.get(effect.job.number, ())
+        if any(told.number == effect.session and told.node.name == self.driver.name for told in served):
+            return
         connection = self.connections.get(effect.session)
         if connection is not None:
             connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
