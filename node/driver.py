@@ -54,7 +54,7 @@ MAX_WRITE_BATCHES: Final = 8
 """Batches that go into one write: what is beyond waits for the next."""
 TICK: Final = 0.1
 """Seconds of one tick of consensus."""
-MIRROR_SEGMENTS: Final = 48
+MIRROR_SEGMENTS: Final = 96
 """Changed segments after which the table is mirrored: a bound on how long the loop stands still for it."""
 MIRROR_LOG_BYTES: Final = 32 << 20
 """Log bytes after which the table is mirrored: a bound on what a restart reads again."""
