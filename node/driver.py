@@ -48,7 +48,7 @@ MAX_WRITES: Final = 1
 CROWD: Final = 8
 """When the last write carried this many commands, the next one waits for a quiet turn: as long as packets keep coming,
 a moment of patience adds more to a write than it costs."""
-GATHER_TIME: Final = 0.002
+GATHER_TIME: Final = 0.005
 """Seconds that such a write waits at the most."""
 MAX_WRITE_BATCHES: Final = 8
 """Batches that go into one write: what is beyond waits for the next."""
