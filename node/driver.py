@@ -296,7 +296,8 @@ class Driver:
 
     def _pump(self) -> None:
         while not self._stopped and (ready := self._raft.ready()) is not None:
-            assert not (ready.messages or ready.snapshots), "a group of one has nobody to talk to"
+            assert not ready.messages, "a group of one has nobody to talk to"
+            assert not ready.snapshots, "a group of one has nobody to send a snapshot to"
             write = ready.write
             if write is not None and not (write.entries or write.hard_state or self._writes):
                 self._raft.persisted(write.sequence)  # only where the log begins, which the mirror has written already
