@@ -257,6 +257,11 @@ class TestTextCommands:
 
 
 class TestGarbage:
+    @pytest.fixture
+    def server(self, start_server):
+        """Give a server of its own: random bytes may well submit jobs, whose keys and names other tests would list."""
+        return start_server()
+
     @pytest.mark.parametrize("seed", range(4))
     async def test_random_bytes_give_errors_or_the_end_and_nothing_else(self, connect, seed):
         generator = random.Random(seed)

@@ -32,6 +32,12 @@ def _array_of_python_3_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gearman.connection.array, "array", Buffer)
 
 
+@pytest.fixture
+def server(start_server) -> ServerProcess:
+    """Give a server of its own: the library reads names that are not text as a broken answer."""
+    return start_server()
+
+
 class AdminHandler(gearman.admin_client.GearmanAdminClientCommandHandler):
     """Hands lines of text to the library's parsers as text, without the CR that some answers end in."""
 
