@@ -218,9 +218,12 @@ class Driver:
         self._gathering.append(command)
         self._gathered_bytes += size
         if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
-            self._closed.append(self._gathering)
-            self._gathering = []
-            self._gathered_bytes = 0
+            self._close_batch()
+
+    def _close_batch(self) -> None:
+        self._closed.append(self._gathering)
+        self._gathering = []
+        self._gathered_bytes = 0
 
     def _hurry(self) -> None:
         """Begin a write at the end of this turn, or as soon as the one under way is done."""
@@ -270,9 +273,7 @@ class Driver:
             self._lazy_timer.cancel()
             self._lazy_timer = None
         if self._gathering:
-            self._closed.append(self._gathering)
-            self._gathering = []
-            self._gathered_bytes = 0
+            self._close_batch()
         if self._stopped or not self._closed or self._raft.role is not Role.LEADER:
             return
         self._wrote = self._loop.time()

@@ -99,7 +99,6 @@ class _Server:
         self._store = store
         self._listeners = listeners
         self._stop = asyncio.Event()
-        self._signals = 0
         self._failure: Exception | None = None
         self._driver: Driver | None = None
 
@@ -108,7 +107,7 @@ class _Server:
         loop = asyncio.get_running_loop()
         settings = self._configuration
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._signalled)
+            loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, logs.reopen)
         began = time.monotonic()
         disk = StorageThread(self._store, loop.call_soon_threadsafe, self._failed)
@@ -201,10 +200,6 @@ class _Server:
             self._stop.clear()
             await self._either(settled)
             gateway.flush()
-
-    def _signalled(self) -> None:
-        self._signals += 1
-        self._stop.set()
 
     def _failed(self, error: Exception) -> None:
         if self._driver is not None:

@@ -130,7 +130,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
         self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
         peer = transport.get_extra_info("peername")
@@ -332,9 +331,3 @@ class Connection(asyncio.Protocol):
     def stalled(self) -> bool:
         """Tell whether a packet has begun and not ended."""
         return self._decoder.pending > 0 and not self._inbox and self._reading
-
-    def stop_reading(self) -> None:
-        """Take nothing more in."""
-        if self._reading and not self.closed:
-            self._reading = False
-            self._transport.pause_reading()
