@@ -33,6 +33,7 @@ from cluster.jobs.commands import (
 )
 from cluster.jobs.effects import (
     Assigned,
+    Concluded,
     Created,
     Effect,
     Ended,
@@ -66,6 +67,7 @@ __all__ = [
     "Cant",
     "CantAny",
     "Command",
+    "Concluded",
     "CreateFunction",
     "Created",
     "DropFunction",

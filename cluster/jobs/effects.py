@@ -95,6 +95,18 @@ class Ended(msgspec.Struct, array_like=True, gc=False):
     job: Job
 
 
+class Concluded(msgspec.Struct, array_like=True, gc=False):
+    """To a listener on another node than the worker's: the job is over, and `node` has sent what came of it.
+
+    Should that node go before it has arrived, nobody else has it.
+    """
+
+    session: int
+    job: Job
+    node: str
+    incarnation: int
+
+
 class Settled(msgspec.Struct, array_like=True, gc=False):
     """Answer to an administrative command."""
 
@@ -102,4 +114,4 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     outcome: Outcome
 
 
-Effect = Created | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Settled
+Effect = Created | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Concluded | Settled

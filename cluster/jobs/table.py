@@ -19,6 +19,7 @@ from cluster.jobs import commands as c
 from cluster.jobs.deadlines import Deadlines
 from cluster.jobs.effects import (
     Assigned,
+    Concluded,
     Created,
     Effect,
     Ended,
@@ -121,6 +122,15 @@ class JobTable:
             return []
         effects, listening.effects = listening.effects, []
         return effects
+
+    def become(self, other: "JobTable") -> None:
+        """Take the place of `other`, which must not be used any more: whoever holds this table sees that one's state.
+
+        Both have the same audience.
+        """
+        for name, value in vars(other).items():
+            if name != "_handlers":
+                setattr(self, name, value)
 
     def _admit(self, batch: c.Batch) -> Node | None:
         """Tell whose batch this is; None when nothing of it may be applied.
@@ -428,6 +438,10 @@ class JobTable:
             self._remove(job)
             if node.audible:
                 node.effects.append(Ended(command.session, job))
+            for listener in job.listeners:
+                there: Node = listener.node
+                if there.audible and there is not node:
+                    there.effects.append(Concluded(listener.number, job, node.name, node.incarnation))
 
     def _progress(self, node: Node, command: c.Progress) -> None:
         job = self._held(node, command.session, command.job)

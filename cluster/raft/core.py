@@ -130,6 +130,19 @@ class Raft(View):
             raise CampaignRefusedError(f"{self._server.id} is installing a snapshot")
         self._stand(pre=True)
 
+    def leader_gone(self, node: str) -> None:
+        """Take the driver's word that the process of `node` is gone: if it led, stand for election soon.
+
+        The word may be wrong: it only takes back the trust in a leader that was heard of late, and pre-vote still keeps
+        a node from disturbing one that the others hear.
+        """
+        server = self._server
+        if self._leadership is not None or not node or server.leader != node:
+            return
+        self._follow(server.term, "")
+        server.elapsed = 0
+        server.timeout = 1 + server.config.randrange(max(1, server.config.election_ticks // 2))
+
     def propose(self, data: bytes) -> Position:
         """Append commands to the log. Leader only.
 

@@ -17,6 +17,12 @@ DEFAULT_HOST: Final = "0.0.0.0"  # noqa: S104 - a server is there to be reached
 DEFAULT_PORT: Final = 4730
 """Gearman's port (IANA: gearman)."""
 
+DEFAULT_MESH_PORT: Final = 4731
+"""The port of the links between nodes."""
+
+DEFAULT_HTTP_PORT: Final = 4780
+"""The port of the site."""
+
 MAX_HANDLE: Final = 63
 """Bytes of a job handle, without the NUL that ends it (gearmand's GEARMAN_JOB_HANDLE_SIZE is 64)."""
 
@@ -88,6 +94,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """The largest body of a packet, in bytes."""
     stall_timeout: float = 60.0
     """Seconds that an incomplete packet may stay without a further byte before its connection is closed."""
+    http: Address | None = Address("127.0.0.1", DEFAULT_HTTP_PORT)
+    """Where the site is (health, metrics, API); None: nowhere."""
     keepalive: bool = True
     """Whether TCP keepalive is on for accepted connections."""
     keepalive_idle: int = 60
@@ -113,6 +121,31 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     pid_file: Path | None = None
     """Where the process id is written while the node listens; absolute."""
 
+    expect: int = 1
+    """How many nodes the cluster is founded of; nodes that come later join it."""
+    discovery: tuple[str, ...] = ("mdns",)
+    """Where other nodes are looked for, without repeats: "mdns", "dns:NAME", "static" (the addresses of `peer`)."""
+    peer: tuple[Address, ...] = ()
+    """Mesh addresses of other nodes, without repeats; where there are any, `discovery` holds "static"."""
+    mesh: Address = Address(DEFAULT_HOST, DEFAULT_MESH_PORT)
+    """Where other nodes connect."""
+    advertise: Address | None = None
+    """The mesh address that others are told to connect to; its port is 0 for the one `mesh` got. None: what they see."""
+    secret_file: Path | None = None
+    """The file that `secret` was read from; absolute. None: there is none, or it came from elsewhere."""
+    secret: bytes | None = None
+    """What the nodes of the cluster share, and nobody else knows; at least 16 bytes. Left out of `repr`."""
+    insecure: bool = False
+    """Whether to link to anybody who asks; never together with a secret."""
+    mesh_cert: Path | None = None
+    """This node's certificate for links (PEM); absolute. `mesh_cert`, `mesh_key`, `mesh_ca`: all three or none."""
+    mesh_key: Path | None = None
+    """Its private key (PEM); absolute."""
+    mesh_ca: Path | None = None
+    """Who signs the certificates of the cluster's nodes (PEM); absolute."""
+    node_timeout: float = 3.0
+    """Seconds without a sign of life after which a node is taken for dead, and its jobs are given to others."""
+
     log_level: LogLevel = LogLevel.INFO
     """The least severe events that are logged."""
     log_format: LogFormat = LogFormat.AUTO
@@ -124,3 +157,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
         """Fill in what depends on another setting."""
         if not self.job_handle_prefix:
             msgspec.structs.force_setattr(self, "job_handle_prefix", handle_prefix(self.name))
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether the node keeps to itself: without a secret, and not told to do without one, it links to nobody."""
+        return self.secret is None and not self.insecure
+
+    def __repr__(self) -> str:
+        """Show every setting but the secret, which must not get into logs and tracebacks."""
+        shown = (f"{field}={getattr(self, field)!r}" for field in self.__struct_fields__ if field != "secret")
+        return f"Configuration({', '.join(shown)})"

@@ -9,9 +9,22 @@ from typing import Final
 import msgspec
 
 from node.configuration import values
-from node.configuration.model import MAX_HANDLE_PREFIX, LogFormat, LogLevel
+from node.configuration.model import (
+    DEFAULT_HTTP_PORT,
+    DEFAULT_MESH_PORT,
+    MAX_HANDLE_PREFIX,
+    LogFormat,
+    LogLevel,
+)
 
 ENVIRONMENT_PREFIX: Final = "GEARMESH_"
+
+CONFIG_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}CONFIG"
+"""The variable that names the TOML file where no flag does."""
+SECRET_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}SECRET"
+"""The variable that holds the cluster's secret itself; there is no flag and no TOML key for that."""
+SITE_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}SITE"
+"""The variable that names the site to the commands that ask a running node. A node passes it over."""
 
 _MEBIBYTE: Final = 1024 * 1024
 _DAY: Final = 86_400.0
@@ -20,7 +33,7 @@ _SYSTEM_DEFAULT: Final = "; -1 leaves it to the system"
 LARGEST_PACKET: Final = 512 * _MEBIBYTE
 """The upper bound of `max_packet`, in bytes: a packet's job is stored as one SQLite value, at most 10**9 bytes."""
 
-PANELS: Final = ("Node", "Network", "TCP keepalive", "Jobs", "Process", "Logging")
+PANELS: Final = ("Node", "Network", "TCP keepalive", "Cluster", "Jobs", "Process", "Logging")
 """The groups of settings, in the order in which they are shown."""
 
 
@@ -39,6 +52,10 @@ class Setting(msgspec.Struct, frozen=True):
     """What it does, for `--help`; with the default, where that can be said."""
     short: tuple[str, ...] = ()
     """gearmand's one-letter flags for it."""
+    repeats: bool = False
+    """Whether it is a list, whose flag is repeated for more."""
+    none: str = ""
+    """The word for the value None, where there is one."""
 
     @property
     def flag(self) -> str:
@@ -88,6 +105,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "HOST:PORT",
         "Where clients and workers connect; repeat it for more; port 0 takes a free one. [default: 0.0.0.0:4730]",
         ("-L",),
+        repeats=True,
     ),
     Setting(
         "backlog",
@@ -111,6 +129,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "SECONDS",
         "How long half a packet may wait for its next byte. [default: 60]",
     ),
+    Setting(
+        "http",
+        "Network",
+        values.address_or_none(DEFAULT_HTTP_PORT),
+        "HOST:PORT",
+        'Where health, metrics and the API are served, or "none". [default: 127.0.0.1:4780]',
+        none="none",
+    ),
     Setting("keepalive", "TCP keepalive", values.boolean, "", "Find dead connections. [default: on]"),
     Setting(
         "keepalive_idle",
@@ -132,6 +158,55 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.whole(-1, 127, _SYSTEM_DEFAULT),
         "N",
         "Probes lost before the connection is; -1: the system's. [default: 3]",
+    ),
+    Setting("expect", "Cluster", values.whole(1, 99), "N", "How many nodes found the cluster. [default: 1]"),
+    Setting(
+        "discovery",
+        "Cluster",
+        values.discovery,
+        "HOW",
+        "Where to look for other nodes: mdns, dns:NAME, static; repeat it for more. [default: mdns]",
+        repeats=True,
+    ),
+    Setting(
+        "peer",
+        "Cluster",
+        values.reachable_addresses(DEFAULT_MESH_PORT),
+        "HOST:PORT",
+        "The mesh address of another node; repeat it for more.",
+        repeats=True,
+    ),
+    Setting(
+        "secret_file",
+        "Cluster",
+        values.path,
+        "FILE",
+        "Holds the secret that the nodes share (or set GEARMESH_SECRET to it).",
+    ),
+    Setting("insecure", "Cluster", values.boolean, "", "Let any node in, without a secret. [default: off]"),
+    Setting(
+        "mesh",
+        "Cluster",
+        values.one_address(DEFAULT_MESH_PORT),
+        "HOST:PORT",
+        "Where other nodes connect. [default: 0.0.0.0:4731]",
+    ),
+    Setting(
+        "advertise",
+        "Cluster",
+        values.reachable(0, any_port=True),
+        "HOST:PORT",
+        "The mesh address to tell others, if they cannot see it themselves.",
+    ),
+    Setting("mesh_cert", "Cluster", values.path, "FILE", "This node's certificate for links (PEM)."),
+    Setting("mesh_key", "Cluster", values.path, "FILE", "Its private key (PEM)."),
+    Setting("mesh_ca", "Cluster", values.path, "FILE", "Who signs the nodes' certificates (PEM)."),
+    Setting(
+        "node_timeout",
+        "Cluster",
+        values.seconds(1.0, 3600.0),
+        "SECONDS",
+        "Silence after which a node is dead and its jobs go to others. [default: 3]",
     ),
     Setting(
         "job_retries",
@@ -183,6 +258,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "FILE",
         'Append the log here; SIGHUP reopens it; "stderr" or "none" work too. [default: stderr]',
         ("-l",),
+        none="stderr",
     ),
 )
 

@@ -14,14 +14,20 @@ from typing import Any, Final
 
 import msgspec
 
-from node.configuration import values
+from node.configuration import secret, values
 from node.configuration.gearmand import nearest
 from node.configuration.model import DEFAULT_HOST, DEFAULT_PORT, Address, Configuration
-from node.configuration.settings import BY_FIELD, ENVIRONMENT_PREFIX, PANELS, SETTINGS, Setting
+from node.configuration.settings import (
+    BY_FIELD,
+    CONFIG_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    PANELS,
+    SECRET_VARIABLE,
+    SETTINGS,
+    SITE_VARIABLE,
+    Setting,
+)
 from node.errors import ConfigurationError
-
-CONFIG_VARIABLE: Final = f"{ENVIRONMENT_PREFIX}CONFIG"
-"""The variable that names the TOML file where no flag does."""
 
 DEFAULT: Final = "default"
 """The origin of a value that nobody wrote."""
@@ -32,6 +38,12 @@ _SERVICE_LINK: Final = re.compile(
 )
 """What Kubernetes puts into the environment of every pod next to a Service whose name starts with "gearmesh"."""
 
+_NO_SETTINGS: Final = (CONFIG_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE)
+"""Variables of ours that set no field by its name."""
+
+_NEED_COMPANY: Final = ("discovery", "mesh", "advertise", "mesh_cert", "node_timeout")
+"""Settings that mean nothing to a node that stays alone."""
+
 _port: Final = values.whole(0, 65535)
 
 
@@ -41,6 +53,8 @@ class Effective(msgspec.Struct, frozen=True):
     configuration: Configuration
     origins: Mapping[str, str]
     """For each field the place its value was written in: a flag, a variable, a file, or `DEFAULT`."""
+    warnings: tuple[str, ...] = ()
+    """What works, and is hardly what was meant; each names its place."""
 
     def as_toml(self) -> str:
         """Write the configuration as a TOML file that gives the same configuration, each value with its origin."""
@@ -52,9 +66,9 @@ class Effective(msgspec.Struct, frozen=True):
                     continue
                 value: Any = getattr(self.configuration, setting.field)
                 origin = values.printable(self.origins[setting.field])
-                if setting.field == "log_file" and value is None:
-                    value = "stderr"
-                if value is None:
+                if value is None and setting.none:
+                    value = setting.none
+                if value is None or value == ():
                     lines.append(f"# {setting.field} is not set")
                 else:
                     lines.append(f"{setting.field} = {values.toml(value)}  # {origin}")
@@ -69,6 +83,11 @@ class _Collected:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
         self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def place(self, field: str) -> str:
+        """Return where a field's value was written, or its flag where nobody wrote it."""
+        return self.origins.get(field, BY_FIELD[field].flag)
 
     def take(self, setting: Setting, written: Any, place: str, origin: str) -> None:
         """Read one value; `place` is what a refusal names, `origin` what `--print-config` names."""
@@ -117,6 +136,7 @@ def load(
 
     chosen = collected.values
     _combine_listen(collected, port)
+    _combine_cluster(collected, environment.get(SECRET_VARIABLE, ""))
     if "name" not in chosen:
         _take_host_name(collected)
     if "data_dir" not in chosen:
@@ -124,7 +144,7 @@ def load(
     if collected.problems:
         raise ConfigurationError(collected.problems)
     origins = {setting.field: collected.origins.get(setting.field, DEFAULT) for setting in SETTINGS}
-    return Effective(Configuration(**chosen), origins)
+    return Effective(Configuration(**chosen), origins, tuple(collected.warnings))
 
 
 def default_data_dir(environment: Mapping[str, str]) -> Path:
@@ -178,13 +198,13 @@ def _take_environment(collected: _Collected, environment: Mapping[str, str]) -> 
     for variable in sorted(environment):
         written = environment[variable]
         # An empty variable is one that a Compose file or a unit passes on without having it.
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE or not written:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NO_SETTINGS or not written:
             continue
         setting = known.get(variable)
         if setting is not None:
             collected.take(setting, written, variable, variable)
         elif not _SERVICE_LINK.fullmatch(f"{variable}={written}"):
-            hint = nearest(variable, (*known, CONFIG_VARIABLE), ENVIRONMENT_PREFIX)
+            hint = nearest(variable, (*known, *_NO_SETTINGS), ENVIRONMENT_PREFIX)
             collected.problems.append(f"{values.printable(variable)}: no setting has this name{hint}")
 
 
@@ -218,7 +238,17 @@ def _combine_listen(collected: _Collected, port: str | None) -> None:
     collected.values["listen"] = addresses
 
 
-def _take_host_name(collected: _Collected) -> None:
+def _combine_cluster(collected: _Collected, written_secret: str) -> None:
+    """Take in the secret, and check what the settings of a cluster ask of one another."""
+    chosen, place = collected.values, collected.place
+    _take_secret(collected, written_secret)
+    if chosen.get("peer"):
+        sources = chosen.get("discovery", Configuration.__struct_defaults_by_name__["discovery"])
+        if "static" not in sources:
+            chosen["discovery"] = (*sources, "static")
+            before = f"{collected.origins['discovery']} and " if "discovery" in collected.origins else ""
+            collected.origins["discovery"] = before + place("peer")
+collected: _Collected) -> None:
     try:
         host = socket.gethostname()
         collected.values["name"] = BY_FIELD["name"].read(host)

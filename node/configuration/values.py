@@ -218,6 +218,73 @@ def address(written: str, default_port: int) -> tuple[Address, bool]:
     return Address(host, int(port)), False
 
 
+def one_address(default_port: int) -> Reader:
+    """Return a reader of an address whose port may be left out."""
+
+    def read(written: Any) -> Address:
+        return address(written, default_port)[0]
+
+    return read
+
+
+def address_or_none(default_port: int) -> Reader:
+    """Return a reader of an address, or of the word `none`."""
+
+    def read(written: Any) -> Address | None:
+        return None if written == "none" else address(written, default_port)[0]
+
+    return read
+
+
+def reachable_addresses(default_port: int) -> Reader:
+    """Return a reader of a list of addresses of others, each there once."""
+
+    def read(written: Any) -> tuple[Address, ...]:
+        return _distinct(tuple(reachable(default_port)(part) for part in texts(written)))
+
+    return read
+
+
+def reachable(default_port: int, *, any_port: bool = False) -> Reader:
+    """Return a reader of an address that somebody else can connect to; with `any_port` its port may be 0."""
+
+    def read(written: Any) -> Address:
+        value, _ = address(written, default_port)
+        if value.host in ("0.0.0.0", "::"):  # noqa: S104 - refused, not bound
+            raise UnusableValueError(f"{quoted(str(value))} is every address of a host, which nobody can connect to")
+        if value.port == 0 and not any_port:
+            raise UnusableValueError(f"{quoted(str(value))} has no port that can be connected to")
+        return value
+
+    return read
+
+
+def discovery(written: Any) -> tuple[str, ...]:
+    """Read the ways to look for other nodes: `mdns`, `dns:NAME`, `static`."""
+    return _distinct(tuple(_discovery_source(part) for part in texts(written)))
+
+
+def _discovery_source(written: str) -> str:
+    kind, colon, name = written.strip().partition(":")
+    kind = kind.lower()
+    if kind == "dns":
+        if not _HOST_NAME.fullmatch(name) or _is_ipv4(name):
+            raise UnusableValueError(
+                f"{quoted(written)} names no host to look up: write dns:NAME, such as dns:gearmesh-nodes.default.svc"
+            )
+        return f"dns:{name}"
+    if colon or kind not in ("mdns", "static"):
+        raise UnusableValueError(f"{quoted(written)} is not one of: mdns, dns:NAME, static")
+    return kind
+
+
+def _distinct(parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = sorted({str(part) for part in parts if parts.count(part) > 1})
+    if repeated:
+        raise UnusableValueError(f"{', '.join(repeated)} is there twice")
+    return parts
+
+
 def _is_ipv4(host: str) -> bool:
     try:
         ipaddress.IPv4Address(host)
