@@ -23,6 +23,9 @@ DEFAULT_MESH_PORT: Final = 4731
 DEFAULT_HTTP_PORT: Final = 4780
 """The port of the site."""
 
+DEFAULT_DISCOVERY: Final = ("mdns",)
+"""Where other nodes are looked for."""
+
 MAX_HANDLE: Final = 63
 """Bytes of a job handle, without the NUL that ends it (gearmand's GEARMAN_JOB_HANDLE_SIZE is 64)."""
 
@@ -60,6 +63,10 @@ class Address(msgspec.Struct, frozen=True, order=True):
     def __str__(self) -> str:
         """Write the address as HOST:PORT, an IPv6 host in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+DEFAULT_MESH: Final = Address(DEFAULT_HOST, DEFAULT_MESH_PORT)
+"""Where other nodes connect."""
 
 
 def handle_prefix(name: str) -> str:
@@ -123,11 +130,11 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     expect: int = 1
     """How many nodes the cluster is founded of; nodes that come later join it."""
-    discovery: tuple[str, ...] = ("mdns",)
+    discovery: tuple[str, ...] = DEFAULT_DISCOVERY
     """Where other nodes are looked for, without repeats: "mdns", "dns:NAME", "static" (the addresses of `peer`)."""
     peer: tuple[Address, ...] = ()
     """Mesh addresses of other nodes, without repeats; where there are any, `discovery` holds "static"."""
-    mesh: Address = Address(DEFAULT_HOST, DEFAULT_MESH_PORT)
+    mesh: Address = DEFAULT_MESH
     """Where other nodes connect."""
     advertise: Address | None = None
     """The mesh address that others are told to connect to; its port is 0 for the one `mesh` got. None: what they see."""

@@ -76,33 +76,6 @@ class Effective(msgspec.Struct, frozen=True):
         return "\n".join(lines[:-1]) + "\n"
 
 
-class _Collected:
-    """The values read so far, from the weakest source to the strongest, and what was wrong with them."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, Any] = {}
-        self.origins: dict[str, str] = {}
-        self.problems: list[str] = []
-        self.warnings: list[str] = []
-
-    def place(self, field: str) -> str:
-        """Return where a field's value was written, or its flag where nobody wrote it."""
-        return self.origins.get(field, BY_FIELD[field].flag)
-
-    def take(self, setting: Setting, written: Any, place: str, origin: str) -> None:
-        """Read one value; `place` is what a refusal names, `origin` what `--print-config` names."""
-        try:
-            value = setting.read(written)
-            if setting.field == "listen":
-                for part in value:
-                    values.address(part, DEFAULT_PORT)
-        except values.UnusableValueError as error:
-            self.problems.append(f"{place}: {error}")
-            return
-        self.values[setting.field] = value
-        self.origins[setting.field] = origin
-
-
 def load(
     flags: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
@@ -238,19 +211,4 @@ def _combine_listen(collected: _Collected, port: str | None) -> None:
     collected.values["listen"] = addresses
 
 
-def _combine_cluster(collected: _Collected, written_secret: str) -> None:
-    """Take in the secret, and check what the settings of a cluster ask of one another."""
-    chosen, place = collected.values, collected.place
-    _take_secret(collected, written_secret)
-    if chosen.get("peer"):
-        sources = chosen.get("discovery", Configuration.__struct_defaults_by_name__["discovery"])
-        if "static" not in sources:
-            chosen["discovery"] = (*sources, "static")
-            before = f"{collected.origins['discovery']} and " if "discovery" in collected.origins else ""
-            collected.origins["discovery"] = before + place("peer")
-collected: _Collected) -> None:
-    try:
-        host = socket.gethostname()
-        collected.values["name"] = BY_FIELD["name"].read(host)
-    except (OSError, values.UnusableValueError) as error:
-        collected.problems.append(f"--name: the host's own name cannot be the node's, choose one: {error}")
+HOLE

@@ -198,6 +198,10 @@ class NaiveTable:
                     listeners = [listener.name for listener in job.listeners]
                     self.remove(job)
                     self.tell(node, ("ended", command.session, job.number, listeners))
+                    for listener in job.listeners:
+                        if listener.node is not node:
+                            said = ("concluded", listener.number, job.number, (node.name, node.incarnation))
+                            self.tell(listener.node, said)
             case Progress():
                 job = self.held(session, command.job)
                 if job is not None:

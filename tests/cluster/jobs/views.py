@@ -8,6 +8,7 @@ from collections import deque
 
 from cluster.jobs import (
     Assigned,
+    Concluded,
     Created,
     Effect,
     Ended,
@@ -58,6 +59,8 @@ def describe(effect: Effect) -> tuple:
                 effect.job.number,
                 [name_of(listener) for listener in effect.job.listeners],
             )
+        case Concluded():
+            return ("concluded", effect.session, effect.job.number, (effect.node, effect.incarnation))
         case Settled():
             return ("settled", effect.session, effect.outcome.name)
     raise AssertionError(effect)
