@@ -130,7 +130,7 @@ def _serve_parameters() -> list[inspect.Parameter]:
                 both = f"{setting.flag}/--no-{setting.flag.removeprefix('--')}"
                 parameters.append(option(setting.field, bool, both, **shown))
             else:
-                kind: Any = list[str] if setting.field == "listen" else str
+                kind: Any = list[str] if setting.repeats else str
                 flags = (*setting.short, setting.flag)
                 parameters.append(option(setting.field, kind, *flags, metavar=setting.metavar, **shown))
             if setting.field == "listen":
@@ -197,12 +197,13 @@ def serve(context: typer.Context, **given: Any) -> int:
         else:
             flags["log_level"] = level
     effective = load(flags, config_file=given["config"], port=given["port"], problems=problems)
-    if given["show"]:
-        typer.echo(effective.as_toml(), nl=False)
+    if given["show"] or given["check"]:
+        if given["show"]:
+            typer.echo(effective.as_toml(), nl=False)
+        if effective.warnings:
+            _complain([f"warning: {warning}" for warning in effective.warnings])
         return 0
-    if given["check"]:
-        return 0
-    return _run(effective.configuration)
+    return _run(effective.configuration, effective.warnings)
 
 
 serve_with_options: Any = serve
@@ -217,7 +218,7 @@ app.command(
 )(serve_with_options)
 
 
-def _run(configuration: Configuration) -> int:
+def _run(configuration: Configuration, warnings: Iterable[str]) -> int:
     # Imported here: whoever asks for help does not wait for the server's libraries.
     import structlog  # noqa: PLC0415 - see above
 
@@ -227,6 +228,8 @@ def _run(configuration: Configuration) -> int:
 
     with logs.logging_to(configuration):
         log = structlog.get_logger()
+        for warning in warnings:
+            log.warning("doubtful_setting", reason=warning)
         try:
             if configuration.user is not None:
                 privileges.find_user(configuration.user)

@@ -101,9 +101,12 @@ REFUSED: Final[tuple[Refused, ...]] = (
 def nearest(written: str, known: Iterable[str], prefix: str = "") -> str:
     """Return " (did you mean X?)" for the known name that is most like what was written, or nothing.
 
-    A prefix that all names share does not count as likeness.
+    A prefix that all names share does not count as likeness. The only name that goes on from what was written is it.
     """
     alike = {_likeness(name, prefix): name for name in known}
+    longer = [name for likeness, name in alike.items() if likeness.startswith(_likeness(written, prefix) + "_")]
+    if len(longer) == 1:
+        return f" (did you mean {longer[0]}?)"
     matches = difflib.get_close_matches(_likeness(written, prefix), alike, n=1)
     return f" (did you mean {alike[matches[0]]}?)" if matches else ""
 

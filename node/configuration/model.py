@@ -137,7 +137,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     mesh: Address = DEFAULT_MESH
     """Where other nodes connect."""
     advertise: Address | None = None
-    """The mesh address that others are told to connect to; its port is 0 for the one `mesh` got. None: what they see."""
+    """The mesh address that others are told to connect to; port 0: the one that `mesh` got. None: what they see."""
     secret_file: Path | None = None
     """The file that `secret` was read from; absolute. None: there is none, or it came from elsewhere."""
     secret: bytes | None = None
@@ -167,7 +167,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alone(self) -> bool:
-        """Tell whether the node keeps to itself: without a secret, and not told to do without one, it links to nobody."""
+        """Tell whether the node keeps to itself: it has no secret, and was not told to do without one."""
         return self.secret is None and not self.insecure
 
     def __repr__(self) -> str:

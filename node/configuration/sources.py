@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from node.configuration import secret, values
+from node.configuration import cluster, values
+from node.configuration.collected import Collected
 from node.configuration.gearmand import nearest
 from node.configuration.model import DEFAULT_HOST, DEFAULT_PORT, Address, Configuration
 from node.configuration.settings import (
@@ -25,7 +26,6 @@ from node.configuration.settings import (
     SECRET_VARIABLE,
     SETTINGS,
     SITE_VARIABLE,
-    Setting,
 )
 from node.errors import ConfigurationError
 
@@ -40,9 +40,6 @@ _SERVICE_LINK: Final = re.compile(
 
 _NO_SETTINGS: Final = (CONFIG_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE)
 """Variables of ours that set no field by its name."""
-
-_NEED_COMPANY: Final = ("discovery", "mesh", "advertise", "mesh_cert", "node_timeout")
-"""Settings that mean nothing to a node that stays alone."""
 
 _port: Final = values.whole(0, 65535)
 
@@ -68,7 +65,9 @@ class Effective(msgspec.Struct, frozen=True):
                 origin = values.printable(self.origins[setting.field])
                 if value is None and setting.none:
                     value = setting.none
-                if value is None or value == ():
+                if setting.field == "secret_file" and value is None and self.configuration.secret is not None:
+                    lines.append(f"# secret_file is not set: {SECRET_VARIABLE} holds the secret")
+                elif value is None or value == ():
                     lines.append(f"# {setting.field} is not set")
                 else:
                     lines.append(f"{setting.field} = {values.toml(value)}  # {origin}")
@@ -94,7 +93,7 @@ def load(
     """
     if environment is None:
         environment = os.environ
-    collected = _Collected()
+    collected = Collected()
     collected.problems += problems
     config_place = "--config"
     if config_file is None and environment.get(CONFIG_VARIABLE):
@@ -109,7 +108,7 @@ def load(
 
     chosen = collected.values
     _combine_listen(collected, port)
-    _combine_cluster(collected, environment.get(SECRET_VARIABLE, ""))
+    cluster.combine(collected, environment.get(SECRET_VARIABLE, ""))
     if "name" not in chosen:
         _take_host_name(collected)
     if "data_dir" not in chosen:
@@ -139,7 +138,7 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
     return Path(home) / ".local/state/gearmesh" if os.path.isabs(home) else system_wide  # noqa: PTH117 - as above
 
 
-def _take_file(collected: _Collected, file: str, place: str) -> None:
+def _take_file(collected: Collected, file: str, place: str) -> None:
     shown = values.printable(file)
     try:
         document = tomllib.loads(Path(file).read_text(encoding="utf-8"))
@@ -166,7 +165,7 @@ def _beside(file: str, written: Any) -> Any:
     return os.path.join(os.path.dirname(file), written)  # noqa: PTH118, PTH120 - checked as text by the reader
 
 
-def _take_environment(collected: _Collected, environment: Mapping[str, str]) -> None:
+def _take_environment(collected: Collected, environment: Mapping[str, str]) -> None:
     known = {setting.variable: setting for setting in SETTINGS}
     for variable in sorted(environment):
         written = environment[variable]
@@ -181,7 +180,7 @@ def _take_environment(collected: _Collected, environment: Mapping[str, str]) -> 
             collected.problems.append(f"{values.printable(variable)}: no setting has this name{hint}")
 
 
-def _combine_listen(collected: _Collected, port: str | None) -> None:
+def _combine_listen(collected: Collected, port: str | None) -> None:
     """Turn what was written of `listen` into addresses; `port` goes to those that have none of their own."""
     default_port = DEFAULT_PORT
     if port is not None:
@@ -211,4 +210,9 @@ def _combine_listen(collected: _Collected, port: str | None) -> None:
     collected.values["listen"] = addresses
 
 
-HOLE
+def _take_host_name(collected: Collected) -> None:
+    try:
+        host = socket.gethostname()
+        collected.values["name"] = BY_FIELD["name"].read(host)
+    except (OSError, values.UnusableValueError) as error:
+        collected.problems.append(f"--name: the host's own name cannot be the node's, choose one: {error}")

@@ -71,8 +71,33 @@ class TestServe:
             *("--listen", "127.0.0.1:0", "--listen", "[::1]:4731"),
             *("--job-retries", "3", "--max-packet", "1048576", "--drain-timeout", "1.5"),
             *("--log-level", "debug", "--log-format", "console", "--pid-file", str(tmp_path / "pid")),
+            *(
+                "--mesh",
+                "127.0.0.1:0",
+                "--http",
+                "none",
+                "--expect",
+                "3",
+                "--discovery",
+                "mdns",
+                "--discovery",
+                "dns:h",
+            ),
+            *("--peer", "h1", "--peer", "h2:5", "--insecure", "--node-timeout", "5", "--advertise", "h:6"),
+            *("--mesh-cert", "/c", "--mesh-key", "/k", "--mesh-ca", "/a"),
         )
         assert configuration == Configuration(
+            mesh=Address("127.0.0.1", 0),
+            http=None,
+            expect=3,
+            discovery=("mdns", "dns:h", "static"),
+            peer=(Address("h1", 4731), Address("h2", 5)),
+            insecure=True,
+            node_timeout=5.0,
+            advertise=Address("h", 6),
+            mesh_cert=Path("/c"),
+            mesh_key=Path("/k"),
+            mesh_ca=Path("/a"),
             name="n1",
             cluster="c1",
             data_dir=tmp_path,
@@ -97,6 +122,24 @@ class TestServe:
         file.write_text("job_retries = 7")
         assert serve(served, "--config", str(file)).job_retries == 7
         assert serve(served, "--config-file", str(file)).job_retries == 7
+
+    def test_gives_the_server_the_secret_and_nobody_else(self, served, tmp_path, monkeypatch, capsys):
+        file = tmp_path / "secret"
+        file.write_text("hush-hush-hush-hush\n")
+        file.chmod(0o644)
+        configuration = serve(served, "--secret-file", str(file), "--log-file", str(tmp_path / "log"))
+        assert configuration.secret == b"hush-hush-hush-hush"
+        assert not configuration.alone
+        assert json.loads((tmp_path / "log").read_text())["event"] == "doubtful_setting"
+        monkeypatch.setenv("GEARMESH_SECRET", "hush-hush-hush-hush")
+        assert main(["serve", "--print-config"]) == 0
+        assert "hush" not in (tmp_path / "log").read_text() + "".join(capsys.readouterr())
+
+    def test_warns_of_what_is_hardly_meant_when_it_only_checks(self, capsys):
+        assert main(["serve", "--check-config", "--node-timeout", "9"]) == 0
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith("gearmesh: warning: --node-timeout: has no effect")
 
     def test_returns_the_servers_own_status(self, served):
         sys.modules["node.server"].run = lambda _: 3
@@ -209,10 +252,9 @@ class TestRefusals:
         for written in ("--a\nb", "a\x1b[2J", "\udcff", "--name=\n", "-pé\n"):
             assert len(refusal(capsys, written)) == 1
 
-    @pytest.mark.parametrize("flag", ["--mesh", "--http", "--expect", "--discovery", "--peer", "--secret-file"])
-    def test_concern_what_this_server_cannot_do_yet(self, capsys, flag):
-        (line,) = refusal(capsys, flag, "3")
-        assert line.startswith(f"{flag}: no such option")
+    def test_of_a_secret_on_the_command_line_do_not_show_it(self, capsys):
+        for written in (["--secret", "hush-hush-hush-hush"], ["--secret=hush-hush-hush-hush"]):
+            assert refusal(capsys, *written) == ["--secret: no such option (did you mean --secret-file?)"]
 
     @pytest.mark.parametrize("arguments", [["serve", "-p"], ["nonsense"], ["--nonsense"], ["serve", "--keepalive=1"]])
     def test_of_usage_end_with_status_1_and_say_where_to_look(self, capsys, arguments):

@@ -7,7 +7,7 @@ import pytest
 
 from node.configuration import load
 from node.configuration.gearmand import REFUSED
-from node.configuration.settings import SETTINGS
+from node.configuration.settings import CONFIG_VARIABLE, SECRET_VARIABLE, SETTINGS, SITE_VARIABLE
 from tests.node.test_cli import GEARMANDS_OPTIONS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -27,11 +27,22 @@ class TestThePage:
     def test_states_the_true_default(self, setting):
         stated = ROWS[setting.field].split("|")[4].strip().strip("`").split(" (")[0]
         assert stated
-        if setting.field in ("name", "data_dir", "job_handle_prefix", "file_descriptors", "user", "pid_file"):
+        if stated == "not set" or setting.field in ("name", "data_dir", "job_handle_prefix", "file_descriptors"):
             assert not re.fullmatch(r"[0-9.-]+", stated)
             return
-        written = [stated] if setting.field == "listen" else stated
+        written = [stated] if setting.repeats else stated
         assert load({setting.field: written}, {}).configuration == load({}, {}).configuration
+
+    def test_says_not_set_of_what_is_not(self):
+        unset = load({}, {}).configuration
+        for setting in SETTINGS:
+            if ROWS[setting.field].split("|")[4].strip() == "not set":
+                assert getattr(unset, setting.field) in (None, ())
+                assert not setting.none
+
+    def test_names_the_variables_that_set_no_field_by_their_name(self):
+        for variable in (CONFIG_VARIABLE, SECRET_VARIABLE, SITE_VARIABLE):
+            assert f"`{variable}`" in PAGE
 
     def test_names_every_option_of_gearmand(self):
         page = PAGE.partition("## Coming from gearmand")[2]

@@ -15,6 +15,8 @@ from node.configuration.model import MAX_HANDLE_PREFIX
 from node.configuration.settings import BY_FIELD, LARGEST_PACKET, PANELS, SETTINGS
 from node.errors import ConfigurationError
 
+SECRET_FILE = Path(__file__).parents[2] / "LICENSE"  # any file of a secret's size
+
 EXAMPLES: dict[str, tuple[str, Any]] = {
     "name": ("node-7", "node-7"),
     "cluster": ("blue", "blue"),
@@ -24,10 +26,22 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "backlog": ("64", 64),
     "max_packet": ("1MiB", 1024 * 1024),
     "stall_timeout": ("1.5", 1.5),
+    "http": ("[::1]:8080", Address("::1", 8080)),
     "keepalive": ("no", False),
     "keepalive_idle": ("-1", -1),
     "keepalive_interval": ("7", 7),
     "keepalive_count": ("9", 9),
+    "expect": ("3", 3),
+    "discovery": ("dns:nodes.test", ("dns:nodes.test",)),
+    "peer": ("10.0.0.7", (Address("10.0.0.7", 4731),)),
+    "secret_file": (str(SECRET_FILE), SECRET_FILE),
+    "insecure": ("yes", True),
+    "mesh": ("127.0.0.1:0", Address("127.0.0.1", 0)),
+    "advertise": ("node-7.test:31", Address("node-7.test", 31)),
+    "mesh_cert": ("/etc/g/node.pem", Path("/etc/g/node.pem")),
+    "mesh_key": ("/etc/g/node.key", Path("/etc/g/node.key")),
+    "mesh_ca": ("/etc/g/ca.pem", Path("/etc/g/ca.pem")),
+    "node_timeout": ("1500ms", 1.5),
     "job_retries": ("5", 5),
     "exceptions": ("true", True),
     "drain_timeout": ("2m", 120.0),
@@ -39,6 +53,20 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "log_file": ("/var/log/g.log", Path("/var/log/g.log")),
 }
 """For each setting something that is not its default: as text, and as the value."""
+
+COMPANY = {
+    "expect": {"insecure": True},
+    "peer": {"insecure": True},
+    "mesh_cert": {"mesh_key": "/k", "mesh_ca": "/a"},
+    "mesh_key": {"mesh_cert": "/c", "mesh_ca": "/a"},
+    "mesh_ca": {"mesh_cert": "/c", "mesh_key": "/k"},
+}
+"""Flags without which a setting is refused."""
+
+
+def flag(field: str, text: str) -> dict[str, Any]:
+    """Return what `load` is given for one flag, and the flags that it needs."""
+    return {**COMPANY.get(field, {}), field: [text] if BY_FIELD[field].repeats else text}
 
 
 def problems(flags: Any = None, environment: Any = None, **keywords: Any) -> tuple[str, ...]:
@@ -62,7 +90,7 @@ def toml(tmp_path: Path):
 
 class TestTheTable:
     def test_has_one_row_for_each_field_of_the_configuration(self):
-        assert sorted(BY_FIELD) == sorted(Configuration.__struct_fields__)
+        assert {*BY_FIELD, "secret"} == set(Configuration.__struct_fields__)
         assert len(SETTINGS) == len(BY_FIELD)
 
     def test_has_an_example_here_for_each_setting(self):
@@ -79,10 +107,16 @@ class TestTheTable:
             "backlog": "1024",
             "max_packet": "64MiB",
             "stall_timeout": "60",
+            "http": "127.0.0.1:4780",
             "keepalive": "on",
             "keepalive_idle": "60",
             "keepalive_interval": "20",
             "keepalive_count": "3",
+            "expect": "1",
+            "discovery": "mdns",
+            "insecure": "off",
+            "mesh": "0.0.0.0:4731",
+            "node_timeout": "3",
             "job_retries": "-1",
             "exceptions": "off",
             "drain_timeout": "20",
@@ -92,7 +126,7 @@ class TestTheTable:
         }.items():
             setting = BY_FIELD[field]
             assert f"[default: {text}]" in setting.help
-            again = load({field: [text] if field == "listen" else text}, {}).configuration
+            again = load(flag(field, text), {}).configuration
             assert getattr(again, field) == getattr(shown, field)
 
 
@@ -100,7 +134,7 @@ class TestEachSource:
     @pytest.mark.parametrize("field", sorted(EXAMPLES))
     def test_a_flag_sets_it(self, field):
         text, value = EXAMPLES[field]
-        effective = load({field: [text] if field == "listen" else text}, {})
+        effective = load(flag(field, text), {})
         assert getattr(effective.configuration, field) == value
         assert effective.origins[field] == BY_FIELD[field].flag
 
@@ -108,7 +142,7 @@ class TestEachSource:
     def test_a_variable_sets_it(self, field):
         text, value = EXAMPLES[field]
         variable = f"GEARMESH_{field.upper()}"
-        effective = load({}, {variable: text})
+        effective = load(COMPANY.get(field), {variable: text})
         assert getattr(effective.configuration, field) == value
         assert effective.origins[field] == variable
 
@@ -116,7 +150,7 @@ class TestEachSource:
     def test_a_file_sets_it_with_text(self, field, toml):
         text, value = EXAMPLES[field]
         file = toml(f'{field} = "{text}"')
-        effective = load({}, {}, config_file=file)
+        effective = load(COMPANY.get(field), {}, config_file=file)
         assert getattr(effective.configuration, field) == value
         assert effective.origins[field] == file
 
@@ -272,6 +306,39 @@ class TestRefusals:
             ("drain_timeout", float("inf")),
             ("drain_timeout", "1 day"),
             ("drain_timeout", -0.1),
+            ("http", "nowhere:"),
+            ("http", 4780),
+            ("expect", 0),
+            ("expect", "all"),
+            ("discovery", []),
+            ("discovery", ["dns:"]),
+            ("discovery", ["dns"]),
+            ("discovery", ["dns:10.0.0.1"]),
+            ("discovery", ["dns:two words"]),
+            ("discovery", ["mdns:x"]),
+            ("discovery", ["multicast"]),
+            ("discovery", ["mdns", "MDNS"]),
+            ("discovery", [4731]),
+            ("peer", []),
+            ("peer", ["h:0"]),
+            ("peer", ["0.0.0.0"]),
+            ("peer", ["[::]:4731"]),
+            ("peer", ["h", "h:4731"]),
+            ("secret_file", ""),
+            ("secret_file", "/nowhere/secret"),
+            ("secret_file", "/dev/null"),
+            ("secret_file", "/dev/zero"),
+            ("secret_file", "/"),
+            ("insecure", "rather not"),
+            ("mesh", ""),
+            ("mesh", ["h:1"]),
+            ("advertise", "0.0.0.0:4731"),
+            ("advertise", "[::]"),
+            ("mesh_cert", ""),
+            ("mesh_key", "~/k"),
+            ("mesh_ca", 1),
+            ("node_timeout", 0.9),
+            ("node_timeout", "2h"),
             ("keepalive", "perhaps"),
             ("keepalive", 1),
             ("keepalive_idle", -2),
@@ -307,9 +374,9 @@ class TestRefusals:
         assert problem.startswith(f"--config: {path} is not a TOML file: ")
 
     def test_a_table_in_the_file_is_refused_with_the_reason(self, toml):
-        file = toml('[node]\nname = "x"')
+        file = toml('[server]\nname = "x"')
         assert problems(config_file=file) == (
-            f'{file}: "node" is no setting; there are no tables, all keys stand at the top',
+            f'{file}: "server" is no setting; there are no tables, all keys stand at the top',
         )
 
     def test_a_key_with_hyphens_is_answered_with_the_right_one(self, toml):
@@ -407,11 +474,13 @@ class TestHandlePrefix:
 
 
 _names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", fullmatch=True)
+_hosts = st.one_of(
+    st.ip_addresses().filter(lambda ip: int(ip) != 0).map(str),
+    st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True),
+)
 _paths = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).map(lambda text: f"/{text}")
 _addresses = st.builds(
-    lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
-    st.one_of(st.ip_addresses().map(str), st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)),
-    st.integers(0, 65535),
+    lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}", _hosts, st.integers(10_000, 65535)
 )
 WRITTEN = st.fixed_dictionaries(
     {},
@@ -424,6 +493,7 @@ WRITTEN = st.fixed_dictionaries(
         "backlog": st.integers(1, 65535),
         "max_packet": st.integers(1024, LARGEST_PACKET),
         "stall_timeout": st.floats(0.001, 86_400),
+        "http": st.sampled_from(["none", "127.0.0.1:0", "localhost:8080"]),
         "keepalive": st.booleans(),
         "keepalive_idle": st.integers(-1, 32767),
         "keepalive_interval": st.integers(-1, 32767),
@@ -439,12 +509,23 @@ WRITTEN = st.fixed_dictionaries(
         "log_file": st.one_of(_paths, st.sampled_from(["stderr", "none"])),
     },
 )
+CLUSTERED = st.fixed_dictionaries(
+    {"insecure": st.just("on")},
+    optional={
+        "expect": st.integers(1, 99),
+        "discovery": st.lists(st.sampled_from(["mdns", "static", "dns:a.test", "dns:b.test"]), min_size=1, unique=True),
+        "peer": st.lists(_addresses, min_size=1, max_size=4, unique=True),
+        "mesh": st.sampled_from(["127.0.0.1:0", "[::1]:9999"]),
+        "advertise": st.one_of(_hosts.map(lambda host: f"[{host}]" if ":" in host else host), _addresses),
+        "node_timeout": st.floats(1, 3600),
+    },
+)
 
 
 class TestPrintedToml:
-    @given(WRITTEN)
-    def test_is_read_back_as_the_same_configuration(self, tmp_path_factory, written):
-        effective = load(written, {})
+    @given(WRITTEN, st.one_of(st.just({}), st.just({"secret_file": str(SECRET_FILE)}), CLUSTERED))
+    def test_is_read_back_as_the_same_configuration(self, tmp_path_factory, written, clustered):
+        effective = load({**written, **clustered}, {})
         file = tmp_path_factory.mktemp("printed") / "printed.toml"
         file.write_text(effective.as_toml(), encoding="utf-8")
         assert load({}, {}, config_file=str(file)).configuration == effective.configuration
