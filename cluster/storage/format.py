@@ -27,7 +27,7 @@ from cluster.storage.upkeep import PAGE_BYTES
 FILE_NAME: Final = "node.db"
 APPLICATION_ID: Final = 0x67656D73
 """Spells "gems" at offset 68 of the file: what `file` and this module know a gearmesh database by."""
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised with every change that an older gearmesh would misread."""
 
 _CACHE_BYTES: Final = 16 * 1024 * 1024
@@ -40,8 +40,10 @@ _HEADER_BYTES: Final = 100
 
 _ADDED: Final = {
     "spool": "(start INTEGER PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
+    "notes": "(key TEXT PRIMARY KEY, crc INTEGER NOT NULL, data BLOB NOT NULL)",
 }
-"""Tables that a database of this format may lack, because it was made before there were any; empty when they come."""
+"""Tables that a database of an earlier format may lack; they come empty. One without notes is of a node that knew of
+no others: an older gearmesh, which passes over notes, would found a second group with what a newer one has promised."""
 
 _TABLES: Final = {
     "hard_state": "(id INTEGER PRIMARY KEY, term INTEGER NOT NULL, vote TEXT NOT NULL, crc INTEGER NOT NULL)",
@@ -172,7 +174,7 @@ def _recognise(path: Path) -> None:
             f"{path} has format {version}, written by a later gearmesh; this one knows formats up to {FORMAT}. "
             "Run the later version, or let this node join again with an empty directory."
         )
-    if version != FORMAT:
+    if version < 1:
         raise corrupt(path, f"it claims format {version}, which never was")
 
 
@@ -218,8 +220,19 @@ def _prepare(db: sqlite3.Connection, path: Path, shape: wal.Survey) -> None:
     busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise LockedError(f"{path} is being read by another program. Close whatever else has it open and restart.")
-    for table, columns in _ADDED.items():
-        db.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns} STRICT")
+    if db.execute("PRAGMA user_version").fetchone() != (FORMAT,):
+        _upgrade(db, path)
     missing = _TABLES.keys() - {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
     if missing:
         raise corrupt(path, f"it has no table {', '.join(sorted(missing))}")
+
+
+def _upgrade(db: sqlite3.Connection, path: Path) -> None:
+    """Make of a database of an earlier format one of this, in one transaction that the file's own header then shows."""
+    db.execute("BEGIN IMMEDIATE")
+    for table, columns in _ADDED.items():
+        db.execute(f"CREATE TABLE IF NOT EXISTS {table} {columns} STRICT")
+    db.execute(f"PRAGMA user_version = {FORMAT}")
+    db.execute("COMMIT")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    _log.info("upgraded", database=str(path), format=FORMAT)

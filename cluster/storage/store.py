@@ -26,6 +26,7 @@ from cluster.storage.errors import (
 from cluster.storage.installation import Installation
 from cluster.storage.lock import DirectoryLock
 from cluster.storage.log_table import INSERT, LogTable, row
+from cluster.storage.notes import NoteTable
 from cluster.storage.records import Install, Mirror, Piece, Recovered, checksum
 from cluster.storage.spool import Spool
 from cluster.storage.upkeep import Upkeep
@@ -57,6 +58,7 @@ class Store:
         self._segments = BlobTable(db, self.path, "segments", "id")
         self._payloads = BlobTable(db, self.path, "payloads", "job")
         self._log = LogTable(db, self.path)
+        self._notes = NoteTable(db, self.path)
         self._spool = Spool(db, self.path)
         self._spooled = 0
         self._views = Views(self.path)
@@ -128,6 +130,11 @@ class Store:
         """Yield the mirror's payloads in the order of their jobs."""
         with self._guard():
             yield from self._payloads.read()
+
+    def note(self, key: str) -> bytes | None:
+        """Read what was noted last under `key`; None when nothing was."""
+        with self._guard():
+            return self._notes.read(key)
 
     def view(self) -> MirrorView:
         """Open the mirror for reading beside the writes; from any thread, and it may wait for the disk.
@@ -206,6 +213,12 @@ class Store:
             self._staged = False
             self._upkeep.compacted(install.index)
         self._last = entries[-1].index if entries else last
+
+    def write_note(self, key: str, data: bytes) -> None:
+        """Note `data` under `key`, in the place of what was there: small facts that belong to no entry of the log."""
+        with self._guard():
+            self._notes.write(key, data)
+        self._upkeep.wrote(1, len(data))
 
     def found(self, index: int, term: int, meta: bytes) -> None:
         """Begin an empty log after this position, with the mirror's meta as it stands there.

@@ -46,6 +46,12 @@ class _Mirror(msgspec.Struct, frozen=True):
     done: Callable[[], None]
 
 
+class _Note(msgspec.Struct, frozen=True):
+    key: str
+    data: bytes
+    done: Callable[[], None]
+
+
 class _Read(msgspec.Struct, frozen=True, gc=False):
     first: int
     last: int
@@ -71,11 +77,11 @@ class StorageThread:
         self._store = store
         self._deliver = deliver
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[_Append | _Write | _Mirror | _Read | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Append | _Write | _Note | _Mirror | _Read | None] = queue.SimpleQueue()
         self._appends: collections.deque[_Append] = collections.deque()
         self._mirrors: collections.deque[_Mirror] = collections.deque()
         self._reads: collections.deque[_Read] = collections.deque()
-        self._write: _Write | None = None
+        self._write: _Write | _Note | None = None
         """The next in order: what was handed over before it goes first, and nothing behind it is looked at."""
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
@@ -116,6 +122,10 @@ class StorageThread:
     def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
         """Have a mirror written as `Store.write_mirror` does, and `done` called when it is on disk."""
         self._queue.put(_Mirror(mirror, done))
+
+    def note(self, key: str, data: bytes, done: Callable[[], None]) -> None:
+        """Have `data` noted as `Store.write_note` does, in order with all the rest; `done` is called afterwards."""
+        self._queue.put(_Note(key, data, done))
 
     def read(self, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
         """Read entries from `first` to `last` as far as the log holds them, and give them to `done`."""
@@ -161,7 +171,10 @@ class StorageThread:
                 unfinished = True
             elif self._write is not None:
                 write, self._write = self._write, None
-                self._store.write(write.entries, write.hard_state, write.pieces, write.install)
+                if isinstance(write, _Note):
+                    self._store.write_note(write.key, write.data)
+                else:
+                    self._store.write(write.entries, write.hard_state, write.pieces, write.install)
                 self._deliver(write.done)
                 unfinished = True
             if self._store.upkeep_overdue or (unfinished and self._queue.empty()):
@@ -197,7 +210,7 @@ class StorageThread:
                 self._mirrors.append(work)
             elif isinstance(work, _Read):
                 self._reads.append(work)
-            elif isinstance(work, _Write):
+            elif isinstance(work, _Write | _Note):
                 self._write = work
             else:
                 self._closing = True

@@ -140,7 +140,7 @@ class TestForeignFiles:
         db = sqlite3.connect(directory / "node.db")
         db.execute("PRAGMA user_version = 9")
         db.close()
-        with pytest.raises(NewerFormatError, match=r"has format 9.*formats up to 1"):
+        with pytest.raises(NewerFormatError, match=r"has format 9.*formats up to 2"):
             open_store()
 
     def test_a_refusal_lets_go_of_the_directory(self, open_store, directory):
@@ -227,6 +227,8 @@ class TestDamage:
             ("DELETE FROM segments WHERE id = 3", "5 segments were written, 4 are there"),
             ("UPDATE payloads SET data = x'00' WHERE job = 2", "row 2 of payloads has a wrong checksum"),
             ("DROP TABLE payloads", "it has no table payloads"),
+            ("DROP TABLE notes", "it has no table notes"),
+            ("PRAGMA user_version = 0", "it claims format 0, which never was"),
         ],
     )
     def test_is_noticed_wherever_it_is(self, open_store, directory, filled, sql, message):
@@ -236,13 +238,22 @@ class TestDamage:
         with pytest.raises(CorruptionError, match=message):
             read_all(open_store())
 
-    def test_a_database_of_before_snapshots_were_put_aside_is_none(self, open_store, directory, filled):
+    @pytest.mark.parametrize("lacking", [["notes"], ["notes", "spool"]])
+    def test_a_database_of_the_first_format_is_none_and_is_one_of_this_afterwards(
+        self, open_store, directory, filled, lacking
+    ):
         db = sqlite3.connect(directory / "node.db", isolation_level=None)
-        db.execute("DROP TABLE spool")
+        for table in lacking:
+            db.execute(f"DROP TABLE {table}")
+        db.execute("PRAGMA user_version = 1")
         db.close()
         store = open_store()
+        assert (directory / "node.db").read_bytes()[60:64] == b"\0\0\0\x02"
         store.write(pieces=[Piece(0, b"x")])
+        store.write_note("node", b"a")
         assert read_all(store) == filled
+        store.close()
+        assert open_store().note("node") == b"a"
 
     def test_an_entry_of_unknown_kind_is_never_skipped(self, open_store, directory, filled, monkeypatch):
         store = open_store()
