@@ -1,0 +1,40 @@
+"""What to try next, once a cluster on one machine is ready."""
+
+from node.dev.layout import ClusterLayout, NodeLayout, reachable
+
+
+def guide(layout: ClusterLayout, *, can_start_again: bool) -> str:
+    """Return commands to copy, each with what it shows; they name different nodes wherever there are some."""
+    first, last = layout.nodes[0], layout.nodes[-1]
+    middle = layout.nodes[len(layout.nodes) // 2]
+    count = len(layout.nodes)
+    cluster = "one node" if count == 1 else f"{count} nodes, one job server"
+    kept = "on disk" if count == 1 else f"on disk on {count // 2 + 1} nodes"
+    tries = [
+        (f"gearman {_at(first)} -w -f wc -- wc -l", f"a worker at {first.name}: counts lines"),
+        (f"gearman {_at(last)} -f wc </etc/passwd", f"a client at {last.name}: waits for the count"),
+        (f"gearman {_at(middle)} -b -f wc </etc/passwd", f"a background job: {kept} when acknowledged"),
+        (f"gearadmin {_at(middle)} --status --workers", "any node answers for all"),
+        (f"gearmesh cluster members --http {reachable(first.http)}", "who is there, and who leads"),
+        (f"curl {first.site}/api/v1/cluster", "the same as JSON"),
+        *((f"kill -9 $(cat {node.pid_file})", f"end {node.name} as a power cut would") for node in layout.nodes),
+    ]
+    width = max(len(command) for command, _ in tries)
+    again = "Enter starts nodes that have ended again. " if can_start_again else ""
+    return "\n".join(
+        [
+            "",
+            f"Ready: {cluster}. In another terminal, try:",
+            "",
+            *(f"  {command:<{width}}   {shows}" for command, shows in tries),
+            "",
+            "(Debian and Ubuntu have gearman and gearadmin in the package gearman-tools.)",
+            f"{again}Ctrl-C stops the cluster; its queue stays in {layout.directory}.",
+            "",
+        ]
+    )
+
+
+def _at(node: NodeLayout) -> str:
+    address = reachable(node.listen)
+    return f"-h {address.host} -p {address.port}"
