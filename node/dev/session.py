@@ -51,8 +51,10 @@ class Session:
         0 after a stop that was asked for and in which every node ended cleanly, else 1.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        loop.add_signal_handler(signal.SIGTERM, self._interrupt)
+        # The terminal was closed: whatever else says so, too, is no second request.
+        loop.add_signal_handler(signal.SIGHUP, self._stop)
         self._screen.on_lost = self._stop
         self._say_what_else_is_there()
         with _lines_typed(self._start_ended) as self._interactive:
@@ -97,8 +99,10 @@ class Session:
             return
         self._processes[node.name] = process
         self._screen.say(f"{node.name} is process {process.pid}: Gearman at {node.listen}, site at {node.site}")
-        if self._stopping:  # while it was being started
-            self._end(process)
+        if self._killing:  # asked for while it was being started
+            process.kill()
+        elif self._stopping:
+            process.terminate()
         becoming_ready = self._tasks.create_task(self._become_ready(node, process))
         try:
             status = await process.ended()
@@ -144,23 +148,25 @@ class Session:
             for name, reason in sorted(self._not_ready.items()):
                 self._screen.say(f"{name} is not ready after {self._slow:g} s: {reason}", "yellow")
 
-    def _stop(self) -> None:
+    def _interrupt(self) -> None:
         """Ask all nodes to stop; asked a second time, end them at once."""
-        self._killing = self._stopping
+        if not self._stopping:
+            self._stop()
+            return
+        self._killing = True
+        self._screen.say("killing what still runs", "yellow")
+        for process in self._processes.values():
+            process.kill()
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
         self._stopping = True
         if not self._alive:
             self._over.set()
             return
-        self._screen.say(
-            "killing what still runs" if self._killing else "stopping the nodes; once more to kill them", "yellow"
-        )
+        self._screen.say("stopping the nodes; once more to kill them", "yellow")
         for process in self._processes.values():
-            self._end(process)
-
-    def _end(self, process: NodeProcess) -> None:
-        if self._killing:
-            process.kill()
-        else:
             process.terminate()
 
 
