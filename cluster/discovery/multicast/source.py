@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import structlog
 
 from cluster.discovery.discovery import Sightings
-from cluster.discovery.endpoint import Endpoint, is_loopback, is_numeric
+from cluster.discovery.endpoint import Endpoint, is_loopback, is_numeric, is_wildcard
 from cluster.discovery.multicast.announcement import Announcement
 from cluster.discovery.multicast.network import Interface, Network, announced_hosts, host_interfaces, network_for
 from cluster.discovery.multicast.responder import NoMulticastError, Responder
@@ -91,7 +91,8 @@ class MulticastSource:
 
     async def _stay(self, network: Network, sightings: Sightings) -> None:
         if not network.interfaces:
-            raise NoMulticastError(f"no network interface is up that belongs to {self._bound.host}")
+            host = self._bound.host
+            raise NoMulticastError("no network interface" if is_wildcard(host) else f"no network interface has {host}")
         responder = await self._open(network, self._announcement, sightings.report)
         try:
             log.info("mdns_started", interfaces=list(network.interfaces), announced=list(network.hosts))
