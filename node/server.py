@@ -26,6 +26,8 @@ from node.configuration import Address, Configuration
 from node.driver import Driver
 from node.errors import GearmeshError, ListenError, RecoveryError
 from node.gateway import Gateway
+from node.offload import Offloading
+from node.peers import Nobody
 from node.pidfile import pid_file
 from node.privileges import drop_privileges
 from node.recovery import recover
@@ -99,6 +101,7 @@ class _Server:
         self._store = store
         self._listeners = listeners
         self._stop = asyncio.Event()
+        self._serving = asyncio.Event()
         self._failure: Exception | None = None
         self._driver: Driver | None = None
 
@@ -113,12 +116,11 @@ class _Server:
         disk = StorageThread(self._store, loop.call_soon_threadsafe, self._failed)
         driver, release = self._recover(disk)
         self._driver = driver
-        gateway = Gateway(settings, driver)
+        gateway = Gateway(settings, driver, Nobody().parcel)
         disk.start()
         try:
-            ready = asyncio.Event()
-            driver.start(gateway, NodeUp(settings.job_handle_prefix.encode(), settings.job_retries), ready.set)
-            await self._either(ready)
+            driver.start(gateway)
+            await self._either(self._serving)
             release()
             gc.collect()
             gc.freeze()
@@ -161,8 +163,11 @@ class _Server:
         except BaseException:
             self._store.close()
             raise
+        loop = asyncio.get_running_loop()
         driver = Driver(
             name=found.node,
+            incarnation=found.incarnation,
+            first=NodeUp(settings.job_handle_prefix.encode(), settings.job_retries),
             table=found.table,
             mirror_writer=found.mirror_writer,
             raft=Raft(
@@ -170,7 +175,12 @@ class _Server:
                 found.durable,
             ),
             disk=disk,
+            peers=Nobody(),
+            loop=loop,
+            offload=Offloading(loop),
             clock=time.time,
+            node_timeout=settings.node_timeout,
+            on_serving=lambda serving: self._serving.set() if serving else self._serving.clear(),
             on_failure=self._failed,
         )
         return driver, found.log.release

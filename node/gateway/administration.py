@@ -61,7 +61,7 @@ class Administration:
         """Send a list once the table knows what was asked before, and let nothing overtake it."""
         connection.waiting += 1
         connection.reading_table = True
-        self._gateway.driver.when_settled(lambda: self._send_piece(connection, rows()))
+        self._gateway.driver.when_current(lambda: self._send_piece(connection, rows()))
 
     def _send_piece(self, connection: Connection, rows: Iterator[bytes]) -> None:
         if connection.closed:

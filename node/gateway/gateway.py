@@ -15,12 +15,14 @@ import structlog
 
 from cluster.jobs import (
     Assigned,
+    Concluded,
     Created,
     Effect,
     Ended,
     Failed,
     Job,
     JobState,
+    Node,
     NoJob,
     Outcome,
     Refusal,
@@ -39,7 +41,9 @@ from node.gateway import reports, requests
 from node.gateway.administration import Administration
 from node.gateway.assigning import Assigning
 from node.gateway.connection import Connection
+from node.gateway.listening import Listening, Report
 from node.gateway.worker import WorkerSession
+from node.relay import Relay, Send
 from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
@@ -78,7 +82,8 @@ Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
 class Gateway:
     """All connections of one node."""
 
-    def __init__(self, configuration: Configuration, driver: Driver) -> None:
+    def __init__(self, configuration: Configuration, driver: Driver, send: Send) -> None:
+        """`send` takes reports to other nodes."""
         self.driver = driver
         self.table = driver.table
         self.exceptions = configuration.exceptions
@@ -111,6 +116,8 @@ class Gateway:
         self._company: asyncio.TimerHandle | None = None
         self._served_before: dict[int, tuple[Session, ...]] = {}
         """Listeners who had a job's result although the job, its time limit being over, has to run again."""
+        self.relay = Relay(self.table, driver.name, send, self._reported)
+        self._listening = Listening(driver.name, self.table, self._say)
         self.assigning = Assigning(self)
         self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
             **requests.handlers(self),
@@ -127,6 +134,7 @@ class Gateway:
             Revoked: self._revoked,
             Failed: self._failed,
             Ended: self._ended,
+            Concluded: self._listening.concluded,
             Settled: self._settled,
         }
 
@@ -153,7 +161,7 @@ class Gateway:
 
     def connected(self, connection: Connection) -> None:
         """Take a connection in."""
-        if self.draining:
+        if self.draining or not self.driver.serving:
             connection.abort()
             return
         self.connections[connection.number] = connection
@@ -166,6 +174,7 @@ class Gateway:
         """Let a connection go; the table gives back what it held."""
         self.connections.pop(connection.number, None)
         self.assigning.forget(connection)
+        self._listening.disconnected(connection.number)
         worker = connection.worker
         if worker is not None:
             for job in worker.running.values():
@@ -196,7 +205,13 @@ class Gateway:
 
     def when_settled(self, connection: Connection, answer: Callable[[], None]) -> None:
         """Answer from the table once everything that was asked here before is in it."""
+        self.driver.when_settled(self._held_answer(connection, answer))
 
+    def when_current(self, connection: Connection, answer: Callable[[], None]) -> None:
+        """Answer from the table once everything that any node has acknowledged by now is in it."""
+        self.driver.when_current(self._held_answer(connection, answer))
+
+    def _held_answer(self, connection: Connection, answer: Callable[[], None]) -> Callable[[], None]:
         def give() -> None:
             connection.reading_table = False
             if not connection.closed:
@@ -205,13 +220,16 @@ class Gateway:
 
         connection.waiting += 1
         connection.reading_table = True
-        self.driver.when_settled(give)
+        return give
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def send_later(self, connection: Connection) -> None:
         """Write what this connection has to send at the end of the turn."""
         self._unsent.append(connection)
+        self._flush_later()
+
+    def _flush_later(self) -> None:
         if self._flush is None and not self.driver.in_turn:
             self._flush = self._loop.call_soon(self.flush)
 
@@ -249,6 +267,7 @@ class Gateway:
         unsent, self._unsent = self._unsent, []
         for connection in unsent:
             connection.flush()
+        self.relay.flush()
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry."""
@@ -267,6 +286,7 @@ class Gateway:
                 connection.send_with_next(packet)  # a worker has it already: its result is likely to follow at once
             else:
                 connection.send(packet)
+            self._listening.created(effect.session, job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
@@ -299,8 +319,7 @@ class Gateway:
             worker.muted.add(job.handle)
 
     def _failed(self, effect: Failed) -> None:
-        served = self._served_before.get(effect.job.number, ())
-        if any(told.number == effect.session and told.node.name == self.driver.name for told in served):
+        if self._listening.failed(effect.session, effect.job) or self._was_served(effect.session, effect.job.number):
             return
         connection = self.connections.get(effect.session)
         if connection is not None:
@@ -316,7 +335,7 @@ class Gateway:
             kind, args, told = ending
             untold = [listener for listener in job.listeners if listener not in told]
             if untold:
-                self.tell(untold, kind, args)
+                self.tell(job, untold, kind, args)
 
     def watch_progress(self) -> None:
         """See to it that untold progress is told."""
@@ -329,17 +348,45 @@ class Gateway:
 
     # -- listeners ----------------------------------------------------------------------------------------------------
 
-    def tell(self, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
-        """Send a worker's report on a job to these listeners."""
-        packet = encode_response(kind, *args)
+    def tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
+        """Send a worker's report on a job to these listeners, wherever they are."""
+        here = self.driver.name
+        elsewhere: dict[Node, list[int]] = {}
         for listener in listeners:
-            connection = self.connections.get(listener.number)
-            if connection is None:
-                continue
-            if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
-                connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
+            if listener.node.name == here:
+                self._say(listener.number, kind, args)
             else:
-                connection.send(packet)
+                elsewhere.setdefault(listener.node, []).append(listener.number)
+        for node, sessions in elsewhere.items():
+            self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
+        if elsewhere:
+            self._flush_later()
+
+    def _say(self, session: int, kind: PacketType, args: list[bytes]) -> None:
+        connection = self.connections.get(session)
+        if connection is None:
+            return
+        if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
+            connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
+        else:
+            connection.send(encode_response(kind, *args))
+
+    def _reported(self, report: Report) -> None:
+        """Pass on what a worker of another node says."""
+        if self._served_before:
+            unserved = [session for session in report.sessions if not self._was_served(session, report.job)]
+            report = Report(report.job, unserved, report.kind, report.args)
+        self._listening.reported(report)
+
+    def _was_served(self, session: int, job: int) -> bool:
+        """Tell whether a session here had the job's result from a worker here, although it has to run again."""
+        served = self._served_before.get(job, ())
+        return any(told.number == session and told.node.name == self.driver.name for told in served)
+
+    def tick(self) -> None:
+        """Look after what other nodes owe this one, and this one them."""
+        self._listening.tick()
+        self.relay.tick()
 
     def listeners_of(self, job: Job) -> Iterable[Session]:
         """Tell who is to hear of this job."""
@@ -386,6 +433,27 @@ class Gateway:
         if self._drained is not None and not self.running:
             self._drained()
             self._drained = None
+
+    def begin(self, incarnation: int) -> None:
+        """Begin with the sessions of a new incarnation of this node."""
+        self.relay.begin(incarnation)
+
+    def hang_up(self) -> None:
+        """Close every connection: this node cannot serve anybody now, and another one can."""
+        for connection in list(self.connections.values()):
+            connection.close()
+
+    def break_off(self) -> None:
+        """Close every connection: the table has let their sessions go, and those of a new incarnation are others."""
+        for connection in list(self.connections.values()):
+            connection.opened = False
+            connection.abort()
+        self.connections.clear()
+        self.endings.clear()
+        self.progress.clear()
+        self.untold_progress.clear()
+        self._served_before.clear()
+        self._listening.reset()
 
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""

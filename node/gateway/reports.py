@@ -38,7 +38,7 @@ def _passing(gateway: "Gateway", kind: PacketType) -> Callable[[Connection, list
         job = _held(connection, args[0])
         if job is not None:
             if job.listeners:
-                gateway.tell(gateway.listeners_of(job), kind, args)
+                gateway.tell(job, gateway.listeners_of(job), kind, args)
         elif not _muted(connection, args[0]):
             connection.send(_NOT_HELD_DATA)
 
@@ -53,7 +53,7 @@ def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
                 connection.send(_NOT_HELD)
             return
         if job.listeners:
-            gateway.tell(gateway.listeners_of(job), PacketType.WORK_STATUS, args)
+            gateway.tell(job, gateway.listeners_of(job), PacketType.WORK_STATUS, args)
         gateway.progress[job.number] = (parse_progress(args[1]), parse_progress(args[2]))
         if job.number not in gateway.untold_progress:
             gateway.untold_progress[job.number] = connection
@@ -85,7 +85,7 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
             worker.excepted.append(handle)
         listeners = job.listeners
         if listeners:
-            gateway.tell(gateway.listeners_of(job), kind, args)
+            gateway.tell(job, gateway.listeners_of(job), kind, args)
         gateway.endings[job.number] = (kind, args, tuple(listeners))
         gateway.forget_progress(job)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.

@@ -113,7 +113,9 @@ class _Requests:
                 values = [b"1", b"%d" % job.runs, b"%d" % numerator, b"%d" % denominator]
             connection.send(encode_response(PacketType.STATUS_RES, handle, *values))
 
-        self._gateway.when_settled(connection, answer)
+        # What is not here may be on another node: any node answers for any job.
+        known = self._table.find(handle) is not None
+        (self._gateway.when_settled if known else self._gateway.when_current)(connection, answer)
 
     def get_status_unique(self, connection: Connection, args: list[bytes]) -> None:
         unique = args[0]
@@ -128,7 +130,8 @@ class _Requests:
                 values = [b"%d" % number for number in numbers]
             connection.send(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *values))
 
-        self._gateway.when_settled(connection, answer)
+        known = self._table.find_unique(unique) is not None
+        (self._gateway.when_settled if known else self._gateway.when_current)(connection, answer)
 
     def echo(self, connection: Connection, args: list[bytes]) -> None:
         connection.send(encode_response(PacketType.ECHO_RES, args[0]))

@@ -17,9 +17,11 @@ from cluster.log import Entry, EntryKind, HardState
 from cluster.raft import DurableState, MemoryStore, Raft, RaftConfig, Write, bootstrap
 from cluster.storage import Mirror
 from node.configuration import Configuration
-from node.driver import MIRROR_INTERVAL, Driver
+from node.driver import Driver
+from node.driver.mirroring import MIRROR_INTERVAL
 from node.gateway import Gateway
 from node.gateway.connection import WRITE_HIGH, WRITE_LOW, Connection
+from node.peers import Nobody
 from protocol import Packet, PacketType, PeerDecoder, encode_request
 
 EPOCH = 1_000_000
@@ -110,6 +112,7 @@ class StillDisk:
         """The entries of every write that began."""
         self.mirrors: list[Mirror] = []
         """Every mirror that began."""
+        self.notes: dict[str, bytes] = {}
         self.most_under_way = 0
         self._loop = loop
         self._appends: deque[tuple[Write, Callable[[], None]]] = deque()
@@ -121,6 +124,10 @@ class StillDisk:
         self.most_under_way = max(self.most_under_way, len(self._appends))
         if not self.held:
             self._loop.call_soon(self.acknowledge)
+
+    def note(self, key: str, value: bytes, done: Callable[[], None]) -> None:
+        self.notes[key] = value
+        self._loop.call_soon(done)
 
     def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
         self.mirrors.append(mirror)
@@ -184,6 +191,11 @@ class Listening:
     def flush(self) -> None:
         self.flushes += 1
 
+    def begin(self, incarnation: int) -> None: ...
+    def tick(self) -> None: ...
+    def hang_up(self) -> None: ...
+    def break_off(self) -> None: ...
+
 
 class Engine:
     """A driver on a still loop and a still disk, the sole voter of its group, ready to serve."""
@@ -202,22 +214,29 @@ class Engine:
         with self.loop.running():
             self.driver = Driver(
                 name="n",
+                incarnation=0,
+                first=NodeUp(b"H:n", -1),
                 table=self.table,
                 mirror_writer=MirrorWriter(),
                 raft=self.raft,
                 disk=self.disk,  # type: ignore[arg-type]
+                peers=Nobody(),
+                loop=self.loop,
+                offload=lambda work, done, failed: self.loop.executed.append(work),
                 clock=lambda: EPOCH + self.loop.now,
+                node_timeout=3.0,
+                on_serving=self._serves,
                 on_failure=self.failures.append,
             )
         if start:
             self.start(self.sink)
 
     def start(self, sink: Any) -> None:
-        self.driver.start(sink, NodeUp(b"H:n", -1), self._ready)
+        self.driver.start(sink)
         self.loop.settle()
 
-    def _ready(self) -> None:
-        self.ready = True
+    def _serves(self, serving: bool) -> None:  # noqa: FBT001 - as the driver calls it
+        self.ready = serving
 
     @property
     def wall(self) -> int:
@@ -340,7 +359,7 @@ class StillNode(Engine):
         super().__init__(start=False)
         configuration = Configuration(name="n", data_dir=Path("/nowhere"), **settings)
         with self.loop.running():
-            self.gateway = Gateway(configuration, self.driver)
+            self.gateway = Gateway(configuration, self.driver, Nobody().parcel)
         self.start(self.gateway)
 
     def __enter__(self) -> Self:

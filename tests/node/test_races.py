@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import CreateFunction, Submit
-from node import driver as timing
+from node.driver import mirroring
 from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL
 from protocol import PacketType, encode_request
 from tests.node.stillness import Engine, StillNode
@@ -141,19 +141,19 @@ class TestAMirror:
         engine.driver.propose(CreateFunction(0, b"f1"))
         engine.loop.settle()
         engine.disk.acknowledge()
-        engine.loop.advance(timing.MIRROR_INTERVAL * 1.1)
+        engine.loop.advance(mirroring.MIRROR_INTERVAL * 1.1)
         assert engine.disk.mirrors_under_way == 1
         engine.driver.propose(CreateFunction(0, b"f2"))
         engine.loop.settle()
         engine.disk.acknowledge()
         engine.disk.release()
-        engine.loop.advance(timing.MIRROR_INTERVAL * 10)
+        engine.loop.advance(mirroring.MIRROR_INTERVAL * 10)
         assert len(engine.disk.mirrors) == 2
 
     def test_that_cannot_be_made_stops_the_node(self, engine, monkeypatch):
         monkeypatch.setattr(engine.raft, "snapshot_meta", lambda _index: 1 // 0)
         engine.driver.propose(CreateFunction(0, b"f1"))
-        engine.loop.advance(timing.MIRROR_INTERVAL * 1.1)
+        engine.loop.advance(mirroring.MIRROR_INTERVAL * 1.1)
         assert engine.driver.failed
         assert len(engine.failures) == 1
 

@@ -1,0 +1,556 @@
+"""One node's engine: commands to the leader, entries to disk and to the other nodes, what is committed to the table.
+
+The leader gathers the batches of all nodes while its disk is busy, and puts them into one entry. Whoever proposed
+learns nothing before the entry is committed and applied: then its effects are delivered, in order. A batch is sent
+again when another node leads, or no answer comes; the table passes over what it has seen.
+
+A node serves once its NodeUp is applied: the number of its incarnation is on disk before, so that none is used twice.
+It begins another incarnation when the group has declared it down, and when a snapshot took the place of its table: what
+happened to its sessions meanwhile is not known here. Without a leader it lets its clients go to another node.
+
+Not for: what commands mean (`cluster.jobs`), who is connected (`node.gateway`), which entries are committed
+(`cluster.raft`), how bytes get to the disk (`cluster.storage`) or to another node (`node.peers`).
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+from cluster.jobs import Batch, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal, encode_proposal, propose
+from cluster.log import Entry, EntryKind
+from cluster.raft import (
+    ConfigurationChange,
+    Message,
+    OverloadedError,
+    Position,
+    Raft,
+    RefusedError,
+    Role,
+    Standing,
+    Write,
+)
+from cluster.storage import Install, Piece
+from node.driver.barriers import ReadBarriers
+from node.driver.gathering import LAZY_DELAY, MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Gathering, Weighed
+from node.driver.mirroring import Mirroring
+from node.driver.snapshots import SnapshotService
+from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
+from node.driver.vigil import Vigil
+from node.errors import UnknownEntryError
+from node.memory import trim
+from node.recovery import INCARNATION, Loaded, adopt_meta, load_table
+
+TICK: Final = 0.1
+"""Seconds of one tick of consensus."""
+MAX_WRITES: Final = 1
+"""Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+MAX_FORWARDS: Final = 2
+"""Sendings to the leader that may be on their way at once, likewise."""
+RESEND: Final = 1.0
+"""Seconds after which what is not applied is sent to the leader again."""
+MAX_OFFERED: Final = 64 << 20
+"""Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
+LEADERLESS_PATIENCE: Final = 1.0
+"""Seconds without a leader after which clients are let go: the least election timeout."""
+
+_UNKNOWN: Final[tuple[int, Proposal | None]] = (0, None)
+
+
+class Driver(Gathering):
+    """One node's engine. All methods are to be called from its event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        incarnation: int,
+        first: NodeUp,
+        table: JobTable,
+        mirror_writer: MirrorWriter,
+        raft: Raft,
+        disk: Disk,
+        peers: Peers,
+        loop: Loop,
+        offload: Offload,
+        clock: Callable[[], float],
+        node_timeout: float,
+        on_serving: Callable[[bool], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """Tie the parts together.
+
+        `incarnation` is the highest that this node ever used, `first` opens each; `clock` gives seconds since the
+        epoch; `on_serving` is told when the node begins and ceases to serve.
+        """
+        super().__init__(name, loop)
+        self.table = table
+        self.raft = raft
+        self.serving = False
+        """Whether clients can be served here now."""
+        self.vigil = Vigil(name, node_timeout)
+        self._first = first
+        self._used = incarnation
+        self._open = False
+        """Whether this incarnation's NodeUp is applied."""
+        self._disk = disk
+        self._peers = peers
+        self._offload = offload
+        self._clock = clock
+        self._on_serving = on_serving
+        self._on_failure = on_failure
+        self._sink: EffectSink | None = None
+        self._barriers = ReadBarriers(raft)
+        self._snapshots = SnapshotService(raft, disk, offload, self._pump_guarded)
+        self._mirroring = Mirroring(
+            name=name,
+            table=table,
+            writer=mirror_writer,
+            raft=raft,
+            disk=disk,
+            loop=loop,
+            guard=self._guard,
+            done=self._pump,
+            drained=lambda: offload(trim, lambda _: None, lambda _: None),
+        )
+        self._forwards: deque[int] = deque()
+        """For each sending that is on its way to the leader, the number of its last command."""
+        self._sent = 0.0
+        """When something was last sent to the leader."""
+        self._offered: deque[Weighed] = deque()
+        """On the leader: batches, of any node, that are to go into the log."""
+        self._offered_bytes = 0
+        self._entered: dict[str, tuple[int, int, int]] = {}
+        """For each node: the incarnation, and the numbers of the first and last command offered in this term."""
+        self._proposals: dict[int, tuple[int, Proposal]] = {}
+        """What this node put into the log, by index and with its term, so that it need not be decoded again."""
+        self._standing = Standing(0, Role.FOLLOWER, "")
+        self._led = loop.time()
+        """When a leader was last known."""
+        self._writes = 0
+        self._installing = False
+        self._persisted_later: list[int] = []
+        """Writes that became durable while a table was being read back: acknowledged after it."""
+        self._pump_due = False
+        self._deadline_timer: Handle | None = None
+        self._deadline = 0
+        self._tick_timer: Handle | None = None
+        self._stopped = False
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether the node can no longer keep its promises."""
+        return self._stopped
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether this node leads the group."""
+        return self.raft.role is Role.LEADER
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether this node is all there is of the group."""
+        return self.raft.configuration.members == (self.name,)
+
+    def start(self, sink: EffectSink) -> None:
+        """Begin: catch up with the log, and open a new incarnation of this node."""
+        self._sink = sink
+        if self.raft.configuration.voters == (self.name,):
+            self.raft.campaign()  # a sole voter has nobody to wait for
+        with self._guard():
+            self._open_incarnation()
+            self._pump()
+        self._tick()
+
+    # -- this node's life in the group --------------------------------------------------------------------------------
+
+    def _open_incarnation(self) -> None:
+        self._open = False
+        self._barriers.forget()
+        known = self.table.nodes.get(self.name)
+        self._used = number = max(self._used, known.incarnation if known is not None else 0) + 1
+        self._begin_anew(number)
+        self._forwards.clear()
+        self._see_to_service()
+        if self._sink is not None:
+            self._sink.begin(number)
+        self._disk.note(INCARNATION, b"%d" % number, partial(self._opened, number))
+
+    def _opened(self, number: int) -> None:
+        if number == self._used and not self._stopped:
+            self.propose(self._first)
+
+    def _break_off(self) -> None:
+        """Begin anew: the sessions of this incarnation are over, whatever those on them may think."""
+        if self._sink is not None:
+            self._sink.break_off()
+        self._open_incarnation()
+
+    def _see_to_service(self) -> None:
+        """Begin or cease to serve."""
+        now = self._loop.time()
+        if self.raft.leader:
+            self._led = now
+        serving = self._open and now - self._led < LEADERLESS_PATIENCE and self.name in self.raft.configuration.members
+        if serving == self.serving:
+            return
+        self.serving = serving
+        if not serving and self._open and self._sink is not None:
+            self._sink.hang_up()
+            self._barriers.forget()
+        self._on_serving(serving)
+
+    def _tick(self) -> None:
+        if self._stopped:
+            return
+        self._tick_timer = self._loop.call_later(TICK, self._tick)
+        with self._guard():
+            self.raft.tick()
+            now = self._loop.time()
+            if self._unapplied and now - self._sent >= RESEND:
+                self._send_again()
+            if self.leads:
+                for word in self.vigil.declare(list(self.table.nodes.values()), self.raft.configuration.members, now):
+                    self.propose(word)
+            self._see_to_service()
+            if self._sink is not None:
+                self._sink.tick()
+            self._pump()
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        """End the node's service where its table might not be what the others' are."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, going on could break a promise
+            self.fail()
+            self._on_failure(error)
+
+    # -- what other nodes say -----------------------------------------------------------------------------------------
+
+    def receive(self, message: Message) -> None:
+        """Take a message of consensus. What follows from it is carried out in the next turn, for all of a moment."""
+        if not self._stopped:
+            self.vigil.heard(message.sender, self._loop.time())
+            with self._guard():
+                self.raft.step(message)
+            self._pump_soon()
+
+    def offer(self, sender: str, batches: Sequence[Batch], size: int) -> None:
+        """Take another node's batches, of `size` bytes in all, to be put into the log if this node leads."""
+        if not self.leads or self._offered_bytes > MAX_OFFERED or any(batch.node != sender for batch in batches):
+            return
+        self._take_in([(batch, size // len(batches)) for batch in batches])
+        self._pump_soon()
+
+    def linked(self, node: str) -> None:
+        """Note that there is a link to a node."""
+        self.vigil.back(node, self._loop.time())
+
+    def gone(self, node: str) -> None:
+        """Note that a node's process is not there."""
+        self.vigil.gone(node)
+        self.raft.leader_gone(node)
+        self._pump_soon()
+
+    def _pump_soon(self) -> None:
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump_in_turn)
+
+    def _pump_in_turn(self) -> None:
+        self._pump_due = False
+        self.in_turn = True
+        with self._guard():
+            self._pump()
+        self.end_turn()
+
+    def _pump_guarded(self) -> None:
+        with self._guard():
+            self._pump()
+
+    # -- commands on their way to the leader --------------------------------------------------------------------------
+
+    def _may_write(self) -> bool:
+        if self.leads:
+            return self._writes < MAX_WRITES
+        return bool(self.raft.leader) and len(self._forwards) < MAX_FORWARDS
+
+    def _write(self) -> None:
+        with self._guard():
+            if not self._stopped:
+                self._send(self._take())
+                self._pump()
+
+    def _send(self, batches: Sequence[Weighed]) -> None:
+        """Send batches to the leader, which may be this node."""
+        leader = self.raft.leader
+        if not batches or not leader:
+            return
+        self._sent = self._loop.time()
+        if leader == self.name:
+            self._take_in(batches)
+        else:
+            last = batches[-1][0]
+            self._forwards.append(last.first + len(last.commands) - 1)
+            self._peers.forward(leader, [batch for batch, _ in batches])
+
+    def _send_again(self) -> None:
+        self._forwards.clear()
+        self._send(list(self._unapplied))
+
+    def _take_in(self, batches: Sequence[Weighed]) -> None:
+        """Keep batches that are to go into the log, as the leader.
+
+        Those that came before in this term are in it already. One that leaves a gap is let go: the table would not take
+        it, and its node is going to send all of them again.
+        """
+        for batch, weight in batches:
+            last = batch.first + len(batch.commands) - 1
+            incarnation, start, end = self._entered.get(batch.node, (0, 0, 0))
+            if batch.incarnation < incarnation:
+                continue
+            if batch.incarnation == incarnation and start <= batch.first and (last <= end or batch.first > end + 1):
+                continue
+            if batch.incarnation > incarnation or batch.first < start:
+                start = batch.first
+            self._entered[batch.node] = (batch.incarnation, start, last)
+            self._offered.append((batch, weight))
+            self._offered_bytes += weight
+
+    def _forget_offered(self) -> None:
+        self._offered.clear()
+        self._offered_bytes = 0
+        self._entered.clear()
+
+    def _enter(self) -> None:
+        """Put what is offered into the log, as the leader."""
+        now = int(self._clock() * 1000)
+        offered = self._offered
+        for _ in range(MAX_WRITE_BATCHES):
+            if not offered:
+                return
+            taken = [offered.popleft()]
+            weight = taken[0][1]
+            while offered and weight + offered[0][1] <= MAX_BATCH_BYTES:
+                weight += offered[0][1]
+                taken.append(offered.popleft())
+            proposal = propose(now, [batch for batch, _ in taken])
+            try:
+                where = self.raft.propose(encode_proposal(proposal))
+            except OverloadedError:
+                offered.extendleft(reversed(taken))
+                return
+            except RefusedError:  # the nodes, this one too, will send theirs again
+                self._forget_offered()
+                return
+            self._offered_bytes -= weight
+            self._proposals[where.index] = (where.term, proposal)
+
+    # -- membership ---------------------------------------------------------------------------------------------------
+
+    def propose_configuration(self, change: ConfigurationChange) -> Position:
+        """Begin a change of the group's membership, as `Raft.propose_configuration` does."""
+        position = self.raft.propose_configuration(change)
+        self._pump_soon()
+        return position
+
+    def transfer(self, to: str) -> None:
+        """Hand leadership over, as `Raft.transfer` does."""
+        self.raft.transfer(to)
+        self._pump_soon()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def when_current(self, callback: Callable[[], None]) -> None:
+        """Call back once this node's table knows what any node acknowledged before now, and all that was asked here."""
+        if self.alone:
+            self.when_settled(callback)
+        else:
+            self._barriers.add(partial(self.when_settled, callback))
+            self._pump_soon()
+
+    # -- carrying out what consensus asks for -------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        raft = self.raft
+        while not self._stopped:
+            if self._offered and self._writes < MAX_WRITES and self.leads:
+                self._enter()
+            self._barriers.ask()
+            ready = raft.ready()
+            if ready is None:
+                return
+            for message in ready.messages:
+                self._peers.send(message)
+            if ready.write is not None:
+                self._begin_write(ready.write)
+            if ready.committed:
+                self._apply(ready.committed)
+                raft.applied(ready.committed[-1].index)
+                self._after_applying()
+            for read in ready.reads:
+                self._barriers.answered(read)
+            if ready.reads:
+                self._barriers.applied(self._mirroring.applied_index)
+            for request in ready.snapshots:
+                self._snapshots.serve(request)
+            if ready.standing is not None:
+                self._stand(ready.standing)
+
+    def _begin_write(self, write: Write) -> None:
+        if write.snapshot is not None or write.pieces:
+            install = None
+            done = partial(self._persisted, write.sequence)
+            if write.snapshot is not None:
+                self._installing = True
+                self._mirroring.suspend()
+                install = Install(write.snapshot.index, write.snapshot.term, adopt_meta(self.name))
+                done = partial(self._installed, write.sequence)
+            pieces = [Piece(piece.offset, piece.data) for piece in write.pieces]
+            self._writes += 1
+            self._disk.write(write.entries, write.hard_state, pieces, install, done)
+        elif write.entries or write.hard_state or self._writes:
+            self._writes += 1
+            self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
+        else:
+            self.raft.persisted(write.sequence)  # only where the log begins, which the next mirror will write
+
+    def _persisted(self, sequence: int) -> None:
+        self._writes -= 1
+        if self._installing:
+            self._persisted_later.append(sequence)
+            return
+        self.in_turn = True
+        with self._guard():
+            self.raft.persisted(sequence)
+            self._pump()
+        self.end_turn()
+
+    def _apply(self, entries: tuple[Entry, ...]) -> None:
+        table, mirroring = self.table, self._mirroring
+        for entry in entries:
+            if entry.kind is EntryKind.COMMANDS:
+                term, proposal = self._proposals.pop(entry.index, _UNKNOWN)
+                if proposal is None or term != entry.term:
+                    proposal = decode_proposal(entry.data)
+                effects = table.apply(proposal)
+                # What the log says of past incarnations concerns connections that are no more.
+                if effects and self._sink is not None and table.nodes[self.name].incarnation == self.incarnation:
+                    self._sink.deliver(effects)
+            elif entry.kind not in (EntryKind.BARRIER, EntryKind.CONFIGURATION):
+                raise UnknownEntryError(f"log entry {entry.index} is of kind {entry.kind}, unknown to this version")
+            mirroring.applied(entry.index, len(entry.data))
+
+    def _after_applying(self) -> None:
+        node = self.table.nodes.get(self.name)
+        if node is not None and node.incarnation == self.incarnation:
+            self._settled(node.last)
+            forwards = self._forwards
+            while forwards and forwards[0] <= node.last:
+                forwards.popleft()
+            if not node.up:
+                self._break_off()
+            elif not self._open:
+                self._open = True
+                self._see_to_service()
+        elif node is not None and node.incarnation > self.incarnation:
+            self._break_off()  # the disk is not this node's latest: somebody put an old copy in its place
+        self._call_settled()
+        self._barriers.applied(self._mirroring.applied_index)
+        if self._sink is not None:
+            self._sink.flush()
+        if self._hungry and not self._urgent and any(self.table.waiting.ready):
+            self._hurry()
+        self._arm_deadline()
+        self._mirroring.see_to_it()
+
+    def _stand(self, standing: Standing) -> None:
+        """Take note of who leads."""
+        before, self._standing = self._standing, standing
+        if (standing.term, standing.leader) == (before.term, before.leader):
+            return
+        self.vigil.begin()
+        self._forget_offered()
+        self._proposals.clear()
+        if standing.leader:
+            self._send_again()
+            if self._urgent or self._gathering or self._closed:
+                self._hurry()
+        self._arm_deadline()
+        self._see_to_service()
+
+    # -- a snapshot in the place of the table -------------------------------------------------------------------------
+
+    def _installed(self, sequence: int) -> None:
+        """Read back, beside the loop, what the snapshot brought."""
+        self._writes -= 1
+        self._persisted_later.append(sequence)
+        self._offload(self._load, self._loaded, self._not_loaded)
+
+    def _load(self) -> Loaded:
+        with self._disk.view() as view:
+            return load_table(view, self.name)
+
+    def _not_loaded(self, error: Exception) -> None:
+        self.fail()
+        self._on_failure(error)
+
+    def _loaded(self, loaded: Loaded) -> None:
+        with self._guard():
+            if self._stopped:
+                return
+            if self._sink is not None:
+                self._sink.break_off()
+            self.table.become(loaded.table)
+            self._mirroring.go_on(loaded.mirror_writer, loaded.index)
+            self._installing = False
+            durable, self._persisted_later = self._persisted_later[-1], []
+            self.raft.persisted(durable)
+            self._open_incarnation()
+            self._pump()
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    def _arm_deadline(self) -> None:
+        """See to it that the leader says in an entry what time it is when something in the table is due."""
+        due = self.table.next_deadline() if self.leads else None
+        if due is None or (self._deadline_timer is not None and self._deadline == due):
+            return
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self._deadline = due
+        # The loop's timers are coarse: one that fires early would write entries until the time has come.
+        self._deadline_timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()) + 0.001, self._tell_time)
+
+    def _tell_time(self) -> None:
+        self._deadline_timer = None
+        if self._stopped or not self.leads:
+            return
+        if self._writes >= MAX_WRITES:
+            self._deadline_timer = self._loop.call_later(LAZY_DELAY, self._tell_time)
+            return
+        with self._guard():
+            try:
+                self.raft.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
+            except RefusedError:
+                self._deadline_timer = self._loop.call_later(TICK, self._tell_time)
+            self._pump()
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Mirror the table a last time; accept nothing more."""
+        if not self._stopped:
+            self._mirroring.stop()
+        self.fail()
+
+    def fail(self) -> None:
+        """Stop at once: nothing more is proposed, applied or acknowledged."""
+        self._stopped = True
+        self._cancel()
+        self._mirroring.suspend()
+        for timer in (self._deadline_timer, self._tick_timer):
+            if timer is not None:
+                timer.cancel()

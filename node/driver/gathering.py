@@ -1,0 +1,223 @@
+"""This node's own commands: gathered, numbered, and sent when it is time, or again when that was in vain.
+
+*Urgent* commands begin a write at the end of the loop's turn, or, in a crowd, of the first turn that brings nothing
+more. *Prompt* ones, which nobody waits for but whose loss would repeat work, do so unless a write began within
+`LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to `LAZY_DELAY` for company. So a commit is paid for by
+many commands, and does not stand in the way of what comes next.
+
+A batch is kept until it is applied. Not for: where the batches go, which is the driver's.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from cluster.jobs import Batch, Command
+from node.driver.surroundings import Handle, Loop
+
+LAZY_DELAY: Final = 0.002
+"""Seconds that a lazy command waits for company."""
+MAX_BATCH_COMMANDS: Final = 4096
+MAX_BATCH_BYTES: Final = 1 << 20
+"""A batch is closed when it holds this much; a single command may be larger."""
+CROWD: Final = 8
+"""When the last write carried this many commands, the next one waits for a quiet turn: as long as packets keep coming,
+a moment of patience adds more to a write than it costs."""
+GATHER_TIME: Final = 0.005
+"""Seconds that such a write waits at the most."""
+MAX_WRITE_BATCHES: Final = 8
+"""Batches that go into one write: what is beyond waits for the next."""
+MAX_BACKLOG: Final = 64 << 20
+"""Bytes of workload on their way to the table beyond which clients are not read from."""
+
+Weighed = tuple[Batch, int]
+"""A batch and about how many bytes it weighs."""
+
+
+class Gathering:
+    """The commands of one node's incarnation on their way to the table."""
+
+    def __init__(self, name: str, loop: Loop) -> None:
+        self.name = name
+        self.incarnation = 0
+        self.numbered = 0
+        """The number of the newest command proposed here."""
+        self.applied_number = 0
+        """The number of the newest of them that is applied."""
+        self.in_turn = False
+        """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
+        self.backlog = 0
+        """Bytes of workload proposed and not applied."""
+        self._loop = loop
+        self._gathering: list[Command] = []
+        self._gathered_bytes = 0
+        self._closed: list[tuple[list[Command], int]] = []
+        self._unapplied: deque[Weighed] = deque()
+        """What has been sent and is not seen in the table yet."""
+        self._urgent = False
+        """Whether somebody waits for what has gathered."""
+        self._hungry = False
+        """Whether somebody would wait for it, were there a job."""
+        self._turn_end: Handle | None = None
+        self._lazy_timer: Handle | None = None
+        self._crowd = 0
+        """How many commands the last write carried."""
+        self._seen = 0
+        """The number of the newest command when the last turn ended, while a write waits for a quiet turn; else 0."""
+        self._latest = 0.0
+        """When it begins at the latest."""
+        self._wrote = 0.0
+        """When the last write began."""
+        self._settling: deque[tuple[int, Callable[[], None]]] = deque()
+
+    # -- proposing ----------------------------------------------------------------------------------------------------
+
+    def propose(self, command: Command, size: int = 0) -> None:
+        """Bring an urgent command before the table; `size` is about what it weighs, in bytes."""
+        self._gather(command, size)
+        if not self._urgent:
+            self._hurry()
+
+    def propose_lazily(self, command: Command) -> None:
+        """Bring a command before the table that nobody waits for."""
+        self._gather(command, 0)
+        if not self._urgent and self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
+
+    def propose_while_idle(self, command: Command) -> None:
+        """Bring a command before the table that can wait as long as there is no job to be had."""
+        self._hungry = True
+        self.propose_lazily(command)
+
+    def propose_promptly(self, command: Command) -> None:
+        """Bring a command before the table that nobody waits for, but whose loss would repeat work.
+
+        It begins a write at once, unless one began within `LAZY_DELAY`: then it waits for company until that is over.
+        """
+        self._gather(command, 0)
+        if self._urgent:
+            return
+        wait = self._wrote + LAZY_DELAY - self._loop.time()
+        if wait <= 0:
+            self._hurry()
+        elif self._lazy_timer is None:
+            self._lazy_timer = self._loop.call_later(wait, self._hurry)
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call back once everything proposed here so far is applied; at once when it is."""
+        if self.applied_number == self.numbered:
+            callback()
+            return
+        self._settling.append((self.numbered, callback))
+        if not self._urgent:
+            self._hurry()
+
+    @property
+    def congested(self) -> bool:
+        """Tell whether so much is on its way that clients have to wait with more."""
+        return self.backlog > MAX_BACKLOG
+
+    def _gather(self, command: Command, size: int) -> None:
+        self.numbered += 1
+        self._gathering.append(command)
+        self._gathered_bytes += size
+        self.backlog += size
+        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
+            self._close_batch()
+
+    def _close_batch(self) -> None:
+        self._closed.append((self._gathering, self._gathered_bytes))
+        self._gathering = []
+        self._gathered_bytes = 0
+
+    # -- when it is time to write -------------------------------------------------------------------------------------
+
+    def _may_write(self) -> bool:
+        """Tell whether a write may begin now."""
+        raise NotImplementedError
+
+    def _write(self) -> None:
+        """Begin one, with what `_take` gives."""
+        raise NotImplementedError
+
+    def _hurry(self) -> None:
+        """Begin a write at the end of this turn, or as soon as one may begin."""
+        self._urgent = True
+        if not self.in_turn and self._may_write():
+            self._turn_end = self._loop.call_soon(self.end_turn)
+
+    def end_turn(self) -> None:
+        """See to the write that was asked for in this turn, if one may begin."""
+        self.in_turn = False
+        if not self._urgent or self._seen or not self._may_write():
+            return
+        if self._crowd < CROWD:
+            self._write()
+        else:
+            self._seen = self.numbered
+            self._latest = self._loop.time() + GATHER_TIME
+            self._turn_end = self._loop.call_soon(self._end_quiet_turn)
+
+    def _end_quiet_turn(self) -> None:
+        """Begin the write once a turn has brought nothing new to it."""
+        if self._seen != self.numbered and not self._closed and self._loop.time() < self._latest:
+            self._seen = self.numbered
+            self._turn_end = self._loop.call_soon(self._end_quiet_turn)
+            return
+        self._seen = 0
+        if self._urgent and self._may_write():
+            self._write()
+
+    def _take(self) -> list[Weighed]:
+        """Give what has gathered, numbered, as far as it goes into one write."""
+        self._urgent = self._hungry = False
+        if self._lazy_timer is not None:
+            self._lazy_timer.cancel()
+            self._lazy_timer = None
+        if self._gathering:
+            self._close_batch()
+        closed, self._closed = self._closed[:MAX_WRITE_BATCHES], self._closed[MAX_WRITE_BATCHES:]
+        if not closed:
+            return []
+        self._wrote = self._loop.time()
+        self._crowd = sum([len(commands) for commands, _ in closed])
+        first = self.numbered + 1 - self._crowd - sum([len(commands) for commands, _ in self._closed])
+        taken: list[Weighed] = []
+        for commands, weight in closed:
+            taken.append((Batch(self.name, self.incarnation, first, commands), weight))
+            first += len(commands)
+        self._unapplied.extend(taken)
+        if self._closed:
+            self._urgent = True
+        return taken
+
+    # -- what becomes of it -------------------------------------------------------------------------------------------
+
+    def _settled(self, number: int) -> None:
+        """Note that the commands up to `number` are applied."""
+        self.applied_number = number
+        unapplied = self._unapplied
+        while unapplied and unapplied[0][0].first + len(unapplied[0][0].commands) - 1 <= number:
+            self.backlog -= unapplied.popleft()[1]
+
+    def _call_settled(self) -> None:
+        settling = self._settling
+        while settling and settling[0][0] <= self.applied_number:
+            settling.popleft()[1]()
+
+    def _begin_anew(self, incarnation: int) -> None:
+        """Forget what the last incarnation had under way: it is void."""
+        self.incarnation = incarnation
+        self.numbered = self.applied_number = self.backlog = 0
+        self._gathering = []
+        self._gathered_bytes = 0
+        self._closed = []
+        self._unapplied.clear()
+        self._settling.clear()
+        self._urgent = self._hungry = False
+        self._seen = self._crowd = 0
+
+    def _cancel(self) -> None:
+        for timer in (self._turn_end, self._lazy_timer):
+            if timer is not None:
+                timer.cancel()

@@ -1,0 +1,126 @@
+"""Sessions here that listen to jobs which run on other nodes: what is reported to them, once, and in its time.
+
+Reports come straight from the worker's node and may overtake the log, or lag behind it. So one that comes before this
+node knows that the session listens is kept until it does (*early*); who has been told a job's end hears nothing more of
+it, though the job should run again because its worker's node went before it could say so (*told*); and who is still
+to be told when the log says that the job is over waits for the word of the worker's node, as long as there is one
+(*awaiting*). Not for: listeners of jobs that run on this node, who are told directly.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from cluster.jobs import Concluded, Job, JobTable
+from protocol import PacketType
+
+FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, PacketType.WORK_EXCEPTION})
+"""The reports after which there is nothing more to say."""
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a worker says of its job, for sessions of one node."""
+
+    job: int
+    sessions: list[int]
+    kind: PacketType
+    args: list[bytes]
+    """As the worker gave them: the handle first."""
+
+
+Say = Callable[[int, PacketType, list[bytes]], None]
+"""Send a session a report."""
+
+
+class Listening:
+    """The listeners of one node, as far as the jobs run elsewhere."""
+
+    def __init__(self, name: str, table: JobTable, say: Say) -> None:
+        self._name = name
+        self._table = table
+        self._say = say
+        self._early: dict[tuple[int, int], list[Report]] = {}
+        self._told: dict[int, dict[int, Report]] = {}
+        """The end of each job whose end is not in the table yet, by job and by the session that was told."""
+        self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
+        """The job, and the node and incarnation that has the word, by job number and session."""
+
+    def reported(self, report: Report) -> None:
+        """Pass on a report of another node's worker."""
+        for session in report.sessions:
+            self._pass_on(session, report)
+
+    def created(self, session: int, job: Job) -> None:
+        """Note that a session has just been told that it listens to a job."""
+        if self._told and (told := self._told.get(job.number)) is not None and session in told:
+            # It asked again, after it had been told, for a job that is not out of the table yet.
+            report = told[session]
+            self._say(session, report.kind, report.args)
+        elif self._early and (reports := self._early.pop((job.number, session), None)) is not None:
+            for report in reports:
+                self._pass_on(session, report)
+
+    def concluded(self, effect: Concluded) -> None:
+        """Note that the log knows of the end of a job."""
+        job, session = effect.job, effect.session
+        if not self._forget(job.number, session):
+            self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
+
+    def failed(self, session: int, job: Job) -> bool:
+        """Note that a job ended without its worker's word; tell whether the session was told its end before."""
+        self._early.pop((job.number, session), None)
+        return self._forget(job.number, session)
+
+    def tick(self) -> None:
+        """Give up on those words whose only keeper is gone, and on what nobody can ask for any more."""
+        nodes = self._table.nodes
+        for (number, session), (job, name, incarnation) in list(self._awaiting.items()):
+            node = nodes.get(name)
+            if node is None or not node.up or node.incarnation != incarnation:
+                del self._awaiting[number, session]
+                self._say(session, PacketType.WORK_FAIL, [job.handle])
+        if self._told:
+            self._told = {number: told for number, told in self._told.items() if number in self._table.jobs}
+
+    def disconnected(self, session: int) -> None:
+        """Forget a session."""
+        if self._early:
+            self._early = {key: reports for key, reports in self._early.items() if key[1] != session}
+        if self._awaiting:
+            self._awaiting = {key: word for key, word in self._awaiting.items() if key[1] != session}
+
+    def reset(self) -> None:
+        """Forget everybody."""
+        self._early.clear()
+        self._told.clear()
+        self._awaiting.clear()
+
+    def _pass_on(self, session: int, report: Report) -> None:
+        key = (report.job, session)
+        if key in self._awaiting:
+            if report.kind in FINAL:
+                del self._awaiting[key]
+            self._say(session, report.kind, report.args)
+            return
+        if session in self._told.get(report.job, ()):
+            return
+        if not self._listens(session, report.job):
+            self._early.setdefault(key, []).append(report)
+            return
+        if report.kind in FINAL:
+            self._told.setdefault(report.job, {})[session] = report
+        self._say(session, report.kind, report.args)
+
+    def _listens(self, session: int, job: int) -> bool:
+        node = self._table.nodes.get(self._name)
+        known = node.sessions.get(session) if node is not None else None
+        return known is not None and job in known.listening
+
+    def _forget(self, job: int, session: int) -> bool:
+        told = self._told.get(job)
+        if told is None or told.pop(session, None) is None:
+            return False
+        if not told:
+            del self._told[job]
+        return True

@@ -1,0 +1,183 @@
+"""Reports of this node's workers on their way to listeners on other nodes: each arrives once, and in order.
+
+Links break and come back, and lose what was on its way. So what is sent is numbered, and kept until it is acknowledged;
+a new link begins with what is not. A stream joins two incarnations: when one of them ends, so do the sessions at that
+end, and nobody wants the rest. Not for: what a report says, or what becomes of it (`node.gateway.listening`).
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from cluster.jobs import JobTable
+from node.gateway.listening import Report
+
+MAX_UNACKNOWLEDGED: Final = 64 << 20
+"""Bytes of reports not acknowledged beyond which workers are not read from."""
+MAX_GATHERED: Final = 1 << 20
+"""Bytes of reports that travel in one message, except that a larger one travels alone."""
+
+
+class Reports(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
+    """Reports in a row."""
+
+    sender: int
+    """The sender's incarnation."""
+    receiver: int
+    """The receiver's."""
+    first: int
+    """The number of the first one in its stream."""
+    reports: list[Report]
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    """Everything up to a number has arrived."""
+
+    sender: int
+    """The incarnation that sent it: that of the receipt's receiver."""
+    receiver: int
+    number: int
+
+
+Parcel = Reports | Receipt
+
+Send = Callable[[str, Parcel], bool]
+"""Send a parcel to a node; tell whether it is on its way, as far as can be known."""
+
+
+class _Stream:
+    """What one other node's incarnation is told."""
+
+    __slots__ = ("acknowledged", "receiver", "size", "unacknowledged", "unsent")
+
+    def __init__(self, receiver: int) -> None:
+        self.receiver = receiver
+        self.acknowledged = 0
+        """The number of the last report that is known to have arrived."""
+        self.unacknowledged: deque[tuple[Report, int]] = deque()
+        """Reports, and their sizes, sent over the present link."""
+        self.unsent: deque[tuple[Report, int]] = deque()
+        self.size = 0
+
+
+class Relay:
+    """The reports of one node, out and in."""
+
+    def __init__(self, table: JobTable, name: str, send: Send, deliver: Callable[[Report], None]) -> None:
+        self._table = table
+        self._name = name
+        self._send = send
+        self._deliver = deliver
+        self._incarnation = 0
+        self._streams: dict[str, _Stream] = {}
+        self._heard: dict[str, tuple[int, int]] = {}
+        """For each node: the incarnation that speaks, and the number of the last report that arrived of it."""
+        self._owed: dict[str, None] = {}
+        """Nodes that are to get a receipt."""
+        self._unsent: dict[str, None] = {}
+        self._size = 0
+
+    def begin(self, incarnation: int) -> None:
+        """Begin with a new incarnation of this node."""
+        self._incarnation = incarnation
+        self._streams.clear()
+        self._heard.clear()
+        self._owed.clear()
+        self._unsent.clear()
+        self._size = 0
+
+    @property
+    def congested(self) -> bool:
+        """Tell whether so much is on its way that workers have to wait with more."""
+        return self._size > MAX_UNACKNOWLEDGED
+
+    def report(self, node: str, incarnation: int, report: Report) -> None:
+        """Send a report to sessions of this incarnation of another node, at the next `flush`."""
+        stream = self._streams.get(node)
+        if stream is None or stream.receiver != incarnation:
+            self._drop(node)
+            stream = self._streams[node] = _Stream(incarnation)
+        size = sum([len(arg) for arg in report.args])
+        stream.unsent.append((report, size))
+        stream.size += size
+        self._size += size
+        self._unsent[node] = None
+
+    def flush(self) -> None:
+        """Send what has gathered, and receipts for what has come."""
+        for node in self._unsent:
+            self._send_stream(node)
+        self._unsent.clear()
+        for node in self._owed:
+            sender, number = self._heard[node]
+            self._send(node, Receipt(sender, self._incarnation, number))
+        self._owed.clear()
+
+    def received(self, node: str, parcel: Parcel) -> None:
+        """Take what another node sent; `flush` is to follow."""
+        if isinstance(parcel, Receipt):
+            self._acknowledged(node, parcel)
+        elif parcel.receiver == self._incarnation:
+            sender, last = self._heard.get(node, (0, 0))
+            if parcel.sender < sender:
+                return
+            if parcel.sender > sender:
+                last = 0
+            for number, report in enumerate(parcel.reports, parcel.first):
+                if number == last + 1:
+                    last = number
+                    self._deliver(report)
+            self._heard[node] = (parcel.sender, last)
+            self._owed[node] = None
+
+    def linked(self, node: str) -> None:
+        """Begin again with what is not acknowledged: there is a new link."""
+        stream = self._streams.get(node)
+        if stream is not None:
+            stream.unacknowledged.extend(stream.unsent)
+            stream.unsent, stream.unacknowledged = stream.unacknowledged, deque()
+            self._unsent[node] = None
+
+    def tick(self) -> None:
+        """Let go of streams whose other end is no more; try again where there was no room."""
+        for node, stream in list(self._streams.items()):
+            known = self._table.nodes.get(node)
+            if known is not None and (known.incarnation > stream.receiver or not known.up):
+                self._drop(node)
+            elif stream.unsent:
+                self._unsent[node] = None
+        self.flush()
+
+    def _send_stream(self, node: str) -> None:
+        stream = self._streams.get(node)
+        while stream is not None and stream.unsent:
+            unsent = stream.unsent
+            taken = [unsent.popleft()]
+            size = taken[0][1]
+            while unsent and size + unsent[0][1] <= MAX_GATHERED:
+                size += unsent[0][1]
+                taken.append(unsent.popleft())
+            first = stream.acknowledged + len(stream.unacknowledged) + 1
+            parcel = Reports(self._incarnation, stream.receiver, first, [report for report, _ in taken])
+            if not self._send(node, parcel):
+                unsent.extendleft(reversed(taken))
+                return
+            stream.unacknowledged.extend(taken)
+
+    def _acknowledged(self, node: str, receipt: Receipt) -> None:
+        stream = self._streams.get(node)
+        if stream is None or receipt.sender != self._incarnation or receipt.receiver != stream.receiver:
+            return
+        while stream.acknowledged < receipt.number and (stream.unacknowledged or stream.unsent):
+            # What is to be sent again may have arrived the first time.
+            _, size = (stream.unacknowledged or stream.unsent).popleft()
+            stream.acknowledged += 1
+            stream.size -= size
+            self._size -= size
+
+    def _drop(self, node: str) -> None:
+        stream = self._streams.pop(node, None)
+        if stream is not None:
+            self._size -= stream.size
