@@ -10,11 +10,18 @@ T = TypeVar("T")
 
 
 async def eventually(
-    ask: Callable[[], Awaitable[T]], accept: Callable[[T], bool] = bool, *, within: float = PATIENCE
+    ask: Callable[[], Awaitable[T]],
+    accept: Callable[[T], bool] = bool,
+    *,
+    within: float = PATIENCE,
+    every: float = 0.005,
 ) -> T:
-    """Ask again and again until the answer is acceptable, and return it; raises AssertionError with the last answer."""
+    """Ask every so many seconds until the answer is acceptable, and return it.
+
+    Raises AssertionError with the last answer when none is acceptable in time.
+    """
     deadline = asyncio.get_running_loop().time() + within
     while not accept(answer := await ask()):
         assert asyncio.get_running_loop().time() < deadline, f"after {within} s still {answer!r}"
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(every)
     return answer

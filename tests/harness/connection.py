@@ -49,11 +49,24 @@ class Connection:
         self._ended = False
 
     @classmethod
-    async def open(cls, port: int, host: str = "127.0.0.1", *, source: str | None = None) -> Self:
-        """Connect to a server, from the address `source` where the test needs more ports than one address has."""
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(host, port, local_addr=(source, 0) if source else None), PATIENCE
-        )
+    async def open(
+        cls,
+        port: int,
+        host: str = "127.0.0.1",
+        *,
+        source: str | None = None,
+        sock: socket.socket | None = None,
+        within: float = PATIENCE,
+    ) -> Self:
+        """Connect to a server, from the address `source` where the test needs more ports than one address has.
+
+        `sock` is an unconnected socket to do it with, for one that belongs to another network namespace.
+        """
+        async with asyncio.timeout(within):
+            if sock is not None:
+                reader, writer = await connected(sock, host, port)
+            else:
+                reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0) if source else None)
         return cls(reader, writer)
 
     async def __aenter__(self) -> Self:
@@ -199,6 +212,17 @@ class Connection:
         if self.transcript is not None:
             self.transcript += data
         self._events.extend(self._decoder.feed(data))
+
+
+async def connected(sock: socket.socket, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect a socket, which is closed when that fails, and return the two ends of its stream."""
+    try:
+        sock.setblocking(False)  # noqa: FBT003 - the socket module's own signature
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+        return await asyncio.open_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 def request_bytes(kind: int, body: bytes = b"") -> bytes:

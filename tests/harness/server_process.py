@@ -46,7 +46,7 @@ class ServerProcess:
         self.arguments = arguments
         self.environment = environment or {}
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,10 +90,14 @@ class ServerProcess:
 
     def start(self, *, within: float = 60.0) -> Self:
         """Start the process and return when it answers on its port; raises ServerDiedError when it does not in time."""
+        self.spawn()
+        self._wait_until_it_answers(within)
+        return self
+
+    def spawn(self) -> None:
+        """Start the process and leave it to itself."""
         if self.running:
             raise RuntimeError("the server is running already")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GEARMESH_")}
-        environment |= self.environment
         self.directory.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -102,12 +106,10 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=REPOSITORY,
-                env=environment,
+                env=clean_environment() | self.environment,
             )
         _running.add(self)
         self.starts += 1
-        self._wait_until_it_answers(within)
-        return self
 
     def restart(self, *, within: float = 60.0) -> Self:
         """Start again on the same data and the same port, after killing the process if it is still there."""
@@ -173,6 +175,11 @@ class ServerProcess:
             time.sleep(0.01)
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the variables of this process without those that gearmesh reads."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GEARMESH_")}
+
+
 def running_servers() -> list[ServerProcess]:
     """Return the servers that are running now, for the report of a failed test."""
     return [server for server in _running if server.running]
@@ -188,7 +195,7 @@ def _answers(host: str, port: int, pid: int) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Choose a port below the ephemeral range, so that no outgoing connection takes it while its server restarts."""
     while True:
         port = _ports.randrange(20000, 32000)

@@ -1,0 +1,237 @@
+"""Load a cluster with clients and workers that never give up, and enter all they see in an `Account`.
+
+They do what well-behaved ones do: connect to any node, go to another when the connection breaks or an answer does not
+come, and begin again. A job that was not acknowledged is given up, since nobody can know whether it was taken; the
+client's wait goes on until its next one is.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any, Self
+
+from protocol import Packet, PacketType
+from tests.harness.client import Client
+from tests.harness.cluster import Cluster, Node
+from tests.harness.cluster_account import Account, WorkerLife
+from tests.harness.conditions import eventually
+from tests.harness.connection import UnexpectedAnswerError
+from tests.harness.worker import Worker
+
+BACKGROUND = b"background"
+FOREGROUND = b"foreground"
+"""A queue of their own, so that nobody who waits for a result waits for the backlog."""
+CONNECT_WITHIN = 1.0
+"""Seconds after which another node is tried."""
+ANSWER_WITHIN = 5.0
+"""Seconds after which a client goes elsewhere: a node that is there may be stalled."""
+RESULT_WITHIN = 30.0
+RETRY_EVERY = 0.02
+WINDOW = 8
+"""Submissions on the way at any time, for each background client."""
+BACKLOG = 50
+"""Jobs acknowledged and not run with which background clients wait a little."""
+_BROKEN = (UnexpectedAnswerError, OSError, EOFError)
+
+
+class Load:
+    """Background clients, foreground clients and workers, from `async with` to `settle`."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        account: Account,
+        *,
+        background: int = 3,
+        foreground: int = 3,
+        workers: int = 6,
+        chance: random.Random | None = None,
+        longest_job: float = 0.2,
+    ) -> None:
+        """`longest_job` in seconds; most jobs take a few milliseconds."""
+        self.account = account
+        self._cluster = cluster
+        self._chance = chance or random.Random(0)
+        self._longest_job = longest_job
+        self._numbers = itertools.count()
+        self._sizes = (background, foreground, workers)
+        self._submitting = True
+        self._working = True
+        self._clients: list[asyncio.Task[None]] = []
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        background, foreground, workers = self._sizes
+        for number in range(workers):
+            self._workers.append(self._begin(self._work(f"worker{number}")))
+        for number in range(background):
+            self._clients.append(self._begin(self._submit(b"background%d" % number)))
+        for number in range(foreground):
+            self._clients.append(self._begin(self._ask(b"foreground%d" % number)))
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in (*self._clients, *self._workers):
+            task.cancel()
+        await asyncio.gather(*self._clients, *self._workers, return_exceptions=True)
+
+    async def progress(self, jobs: int = 100, *, within: float = 60.0) -> None:
+        """Wait until so many more background jobs are acknowledged, and a foreground job has a result."""
+        acknowledged, results = len(self.account.acknowledged), self.account.results
+
+        async def enough() -> bool:
+            self._raise()
+            return len(self.account.acknowledged) >= acknowledged + jobs and (
+                self._sizes[1] == 0 or self.account.results > results
+            )
+
+        await eventually(enough, within=within, every=0.01)
+
+    async def settle(self, *, within: float = 60.0) -> None:
+        """Submit no more, and wait until every acknowledged job was run; then let the workers go.
+
+        Raises AssertionError when clients do not come to an end or jobs stay unrun.
+        """
+        self._submitting = False
+
+        async def told() -> bool:
+            self._raise()
+            return all(task.done() for task in self._clients)
+
+        async def unrun() -> int:
+            self._raise()
+            return self.account.outstanding
+
+        await eventually(told, within=within, every=0.02)
+        await eventually(unrun, lambda count: count == 0, within=within, every=0.05)
+        self._working = False
+
+    def _begin(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return asyncio.create_task(what)
+
+    def _raise(self) -> None:
+        """Pass on what a client or worker failed with: a fault of the harness."""
+        for task in (*self._clients, *self._workers):
+            if task.done() and not task.cancelled() and task.exception() is not None:
+                task.result()
+
+    def _node(self) -> Node:
+        return self._chance.choice(self._cluster.nodes)
+
+    def _name(self, kind: bytes) -> bytes:
+        return b"%b-%d" % (kind, next(self._numbers))
+
+    async def _submit(self, kind: bytes) -> None:
+        """Be a client that submits background jobs."""
+        wanted: float | None = None  # since when the oldest job that has no answer is wanted
+        while self._submitting:
+            try:
+                client = await self._node().client(within=CONNECT_WITHIN)
+            except OSError:
+                wanted = wanted or time.monotonic()
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            waiting: list[tuple[bytes, float]] = []
+            try:
+                while self._submitting or waiting:
+                    while self._submitting and len(waiting) < WINDOW and self.account.outstanding <= BACKLOG:
+                        job = self._name(kind)
+                        client.send_job(BACKGROUND, job, priority=self._priority(), background=True)
+                        waiting.append((job, wanted or time.monotonic()))
+                    if not waiting:
+                        await asyncio.sleep(RETRY_EVERY)
+                        continue
+                    handle = await client.created(within=ANSWER_WITHIN)
+                    job, since = waiting.pop(0)
+                    self.account.acknowledge(job, handle)
+                    self.account.waited(time.monotonic() - since, f"the acknowledgement of {job!r}")
+                    wanted = None
+            except _BROKEN:
+                wanted = waiting[0][1] if waiting else time.monotonic()
+            finally:
+                await client.cut()
+
+    async def _ask(self, kind: bytes) -> None:
+        """Be a client that waits for results."""
+        wanted: float | None = None
+        while self._submitting:
+            node = self._node()
+            try:
+                client = await node.client(within=CONNECT_WITHIN)
+            except OSError:
+                wanted = wanted or time.monotonic()
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            try:
+                while self._submitting:
+                    wanted = wanted or time.monotonic()
+                    job = self._name(kind)
+                    handle = await client.submit(FOREGROUND, job, priority="high", within=ANSWER_WITHIN)
+                    await self._result(client, node, job, handle)
+                    self.account.waited(time.monotonic() - wanted, f"the result of {job!r}")
+                    wanted = None
+                    await asyncio.sleep(self._chance.uniform(0.01, 0.05))  # what the client does with the result
+            except _BROKEN:
+                wanted = wanted or time.monotonic()
+            finally:
+                await client.cut()
+
+    async def _result(self, client: Client, node: Node, job: bytes, handle: bytes) -> None:
+        since = time.monotonic()
+        try:
+            event = await client.next(within=RESULT_WITHIN)
+        except UnexpectedAnswerError:
+            self.account.no_result(job, node.name, since, f"none came within {RESULT_WITHIN} s")
+            raise
+        match event:
+            case Packet(PacketType.WORK_COMPLETE, [answered, result]) if answered == handle:
+                self.account.result(job, result)
+            case Packet(PacketType.WORK_FAIL, [answered]) if answered == handle:
+                self.account.no_result(job, node.name, since, "it is said to have failed")
+            case other:
+                raise UnexpectedAnswerError(f"no result but {other}")
+
+    async def _work(self, name: str) -> None:
+        """Be a worker."""
+        while self._working:
+            node = self._node()
+            try:
+                worker = await node.worker(within=CONNECT_WITHIN)
+            except OSError:
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            life = WorkerLife(name, node.name)
+            try:
+                worker.send(PacketType.CAN_DO, BACKGROUND)
+                worker.send(PacketType.CAN_DO, FOREGROUND)
+                while self._working:
+                    job = await worker.grab(within=ANSWER_WITHIN)
+                    if job is None:
+                        worker.sleep()
+                        await worker.woken(within=ANSWER_WITHIN)
+                        continue
+                    self.account.run(job.workload, life)
+                    await self._run(worker)
+                    worker.complete(job.handle, job.workload)
+            except _BROKEN:
+                pass
+            finally:
+                life.end()
+                await worker.cut()
+
+    async def _run(self, worker: Worker) -> None:
+        """Do what a job takes; notice at once when the connection ends meanwhile."""
+        try:
+            event = await worker.next(within=self._duration())
+        except UnexpectedAnswerError:
+            return
+        raise UnexpectedAnswerError(f"in the middle of a job: {event}")
+
+    def _duration(self) -> float:
+        """Give the seconds that a job takes: few for most, many for some, so that there are always jobs at work."""
+        return self._chance.uniform(0.001, 0.01 if self._chance.random() < 0.9 else self._longest_job)
+
+    def _priority(self) -> str:
+        return self._chance.choice(("high", "normal", "low"))
