@@ -84,7 +84,7 @@ class ServerProcess:
             ]
         return [
             *(sys.executable, "-m", "node", "serve", "--listen", self.address),
-            *("--data-dir", str(self.data_directory), "--log-format", "json"),
+            *("--data-dir", str(self.data_directory), "--log-format", "json", "--http", "none"),
             *self.arguments,
         ]
 
