@@ -1,0 +1,248 @@
+"""The dialling end: addresses that are tried again and again, later each time, as long as their nodes are not linked.
+
+Not for: what is said on a connection (`cluster.mesh.encounter`), or which addresses there are (`cluster.discovery`).
+"""
+
+import asyncio
+import errno
+import random
+from collections.abc import Iterable
+from typing import Protocol
+
+import aiohttp
+from yarl import URL
+
+from cluster.mesh.certificates import Certificates
+from cluster.mesh.connection import Connection
+from cluster.mesh.errors import (
+    ClosedError,
+    DuplicateError,
+    MeshError,
+    OwnAddressError,
+    ProtocolError,
+    RefusedByPeerError,
+    RefusedError,
+)
+from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
+from cluster.mesh.peer import Address
+from cluster.mesh.reception import PATH
+from cluster.mesh.refusals import Refusals
+from cluster.mesh.settings import Timing
+
+
+class Target:
+    """One address."""
+
+    def __init__(self, address: Address, *, asked: bool) -> None:
+        self.address = address
+        self.asked = asked
+        """Whether the owner of the mesh asked for it; others are given up when they fail for long."""
+        self.node: str | None = None
+        """Who answered there last, as far as is known."""
+        self.own = False
+        """Whether it is this node's own address."""
+        self.failures = 0
+        self.failing_since: float | None = None
+        self.linked_at: float | None = None
+        self.wake = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class DialOwner(Protocol):
+    """What a dialler asks of the node, and what it tells."""
+
+    def linked(self, node: str | None) -> bool:
+        """Tell whether there is a link with a node."""
+
+    def held_back(self, node: str | None) -> float:
+        """Tell for how many seconds a node must not be linked."""
+
+    async def meet(self, connection: Connection, target: Target) -> None:
+        """Make the connection a link. Raises MeshError."""
+
+    def host_refuses(self, address: Address) -> None:
+        """Take note that nobody listens at an address, on a host that is there."""
+
+
+class _Upgraded(aiohttp.ClientWebSocketResponse):
+    """Gives out the transport of a WebSocket that aiohttp has opened."""
+
+    def __init__(self, *args: object, **named: object) -> None:
+        super().__init__(*args, **named)  # type: ignore[arg-type]  # whatever aiohttp passes, unchanged
+        connection = self._response.connection
+        self.transport = None if connection is None else connection.transport
+
+    def release(self, _: object) -> None:
+        """Let aiohttp forget the connection."""
+        self._response.close()
+
+
+class Dialler:
+    """Dials targets until it is closed."""
+
+    def __init__(
+        self,
+        owner: DialOwner,
+        certificates: Certificates | None,
+        refusals: Refusals,
+        timing: Timing,
+        learned: int,
+        chance: random.Random,
+    ) -> None:
+        """Begin without targets; at most `learned` of them may be ones that nobody asked for."""
+        self._owner = owner
+        self._certificates = certificates
+        self._refusals = refusals
+        self._timing = timing
+        self._learned = learned
+        self._chance = chance
+        self._loop = asyncio.get_running_loop()
+        self._targets: dict[Address, Target] = {}
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True, ttl_dns_cache=0, use_dns_cache=False),
+            timeout=aiohttp.ClientTimeout(total=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            ws_response_class=_Upgraded,
+            max_line_size=1024,
+            max_field_size=1024,
+        )
+
+    def addresses(self) -> Iterable[Address]:
+        """Tell which addresses are being watched over."""
+        return tuple(self._targets)
+
+    def dial(self, address: Address, *, asked: bool) -> None:
+        """Keep trying an address."""
+        target = self._targets.get(address)
+        if target is not None:
+            target.asked = target.asked or asked
+            return
+        if not asked and sum(not other.asked for other in self._targets.values()) >= self._learned:
+            return
+        target = self._targets[address] = Target(address, asked=asked)
+        target.task = self._loop.create_task(self._keep(target))
+
+    def forget(self, address: Address) -> None:
+        """Try an address no more."""
+        target = self._targets.pop(address, None)
+        if target is not None and target.task is not None:
+            target.task.cancel()
+
+    def redial(self, node: str) -> None:
+        """Dial a node at once: its link is lost."""
+        for target in self._targets.values():
+            if target.node == node:
+                target.wake.set()
+
+    async def stop(self) -> None:
+        """End all attempts; links stay."""
+        tasks = [target.task for target in self._targets.values() if target.task is not None]
+        self._targets.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Drop every connection that was dialled."""
+        await self.stop()
+        await self._session.close()
+
+    async def _keep(self, target: Target) -> None:
+        while True:
+            if target.own or self._owner.linked(target.node):
+                await self._sleep(target, None)
+                self._renew(target)
+            elif (delay := self._owner.held_back(target.node)) > 0:
+                await self._sleep(target, delay)
+            elif await self._attempt(target):
+                target.linked_at = self._loop.time()
+            elif self._hopeless(target):
+                del self._targets[target.address]
+                return
+            else:
+                await self._sleep(target, self._delay(target))
+
+    async def _sleep(self, target: Target, delay: float | None) -> None:
+        target.wake.clear()
+        try:
+            async with asyncio.timeout(delay):
+                await target.wake.wait()
+        except TimeoutError:
+            pass
+
+    def _renew(self, target: Target) -> None:
+        """After a link is lost: begin anew, unless it was one of those that never hold."""
+        since, target.linked_at = target.linked_at, None
+        if since is None or self._loop.time() - since >= self._timing.settled:
+            target.failures = 0
+        target.failing_since = None
+
+    def _delay(self, target: Target) -> float:
+        longest = min(self._timing.longest_delay, self._timing.first_delay * 2.0 ** min(target.failures - 1, 20))
+        return longest * self._chance.uniform(0.5, 1.0)
+
+    def _hopeless(self, target: Target) -> bool:
+        now = self._loop.time()
+        target.failures += 1
+        if target.failing_since is None:
+            target.failing_since = now
+        return not target.asked and now - target.failing_since >= self._timing.abandon
+
+    async def _attempt(self, target: Target) -> bool:
+        """Dial once; tell whether there is a link with whoever is there."""
+        host = str(target.address)
+        try:
+            async with asyncio.timeout(self._timing.handshake):
+                await self._dial(target)
+        except OwnAddressError:
+            target.own = True
+        except DuplicateError:
+            # The link is there, or is about to be.
+            return self._owner.linked(target.node)
+        except (RefusedError, RefusedByPeerError) as error:
+            by = {"by_peer": True} if isinstance(error, RefusedByPeerError) else {}
+            self._refusals.report(host, str(error), node=target.node, **by)
+            target.failures += 10
+        except ProtocolError as error:
+            self._refusals.report(host, str(error))
+        except aiohttp.ClientConnectorCertificateError as error:
+            self._refusals.report(host, f"TLS: {error}")
+        except aiohttp.ClientConnectorError as error:
+            if error.os_error.errno == errno.ECONNREFUSED:
+                self._owner.host_refuses(target.address)
+            elif isinstance(error, aiohttp.ClientSSLError):
+                self._refusals.report(host, f"TLS: {error.os_error}")
+        except aiohttp.WSServerHandshakeError as error:
+            self._refusals.report(host, f"it is no node: it answers {error.status} to the request for a link")
+        except (ClosedError, TimeoutError, OSError, aiohttp.ClientError, ValueError):
+            # Not there at present; the next attempt may find it.
+            pass
+        else:
+            return True
+        return False
+
+    async def _dial(self, target: Target) -> None:
+        address = target.address
+        context = None if self._certificates is None else self._certificates.for_dialling()
+        url = URL.build(scheme="ws" if context is None else "wss", host=address.host, port=address.port, path=PATH)
+        upgraded = await self._session.ws_connect(
+            url,
+            ssl=True if context is None else context,
+            autoping=False,
+            autoclose=False,
+            max_msg_size=MAX_HANDSHAKE_FRAME,
+        )
+        assert isinstance(upgraded, _Upgraded)
+        if upgraded.transport is None or upgraded.transport.is_closing():
+            upgraded.release(None)
+            raise ClosedError("the connection was closed")
+        connection = Connection(upgraded.transport, Role.DIALLER)
+        connection.closed.add_done_callback(upgraded.release)
+        try:
+            await self._owner.meet(connection, target)
+        except MeshError:
+            connection.close()
+            raise
+        except BaseException:
+            connection.abort()
+            raise

@@ -1,0 +1,97 @@
+"""What waits to be sent on a link, and what goes into the next frame.
+
+Each lane has a queue of its own, bounded in bytes, and its share of each frame: 64 KiB. A message longer than that is
+sent in fragments, so a frame is never long, and a message for consensus waits for one frame of the other lanes at most.
+Words between the links go first.
+
+Sans-IO. Not for: when a frame is sent (`cluster.mesh.link`).
+"""
+
+import collections
+from typing import Final
+
+from cluster.mesh.peer import Lane
+from cluster.mesh.records import CONTROL, HEADER, LAST, PART, WHOLE
+
+SHARE: Final = 64 * 1024
+"""Bytes of each lane in one frame, and the longest message that is sent in one piece."""
+
+MAX_FRAME: Final = 4 * SHARE + 4096
+"""Bytes of the longest frame: a share of each lane, its words of the links, headers and the seal."""
+
+_OVERHEAD: Final = 64
+"""What a waiting message counts besides its bytes, so that empty ones do not wait without bound."""
+
+
+class Outbox:
+    """The queues of one link."""
+
+    def __init__(self, bounds: tuple[int, int, int], max_message: int) -> None:
+        self._bounds = bounds
+        self._max_message = max_message
+        self._lanes: tuple[collections.deque[bytes], ...] = tuple(collections.deque() for _ in Lane)
+        self._waiting = [0 for _ in Lane]
+        self._sent = [0 for _ in Lane]
+        """How much of each lane's first message has gone already, in fragments."""
+        self._control: collections.deque[bytes] = collections.deque()
+
+    def put(self, lane: Lane, data: bytes) -> bool:
+        """Queue a message; tell whether there was room. A lane where nothing waits takes any message."""
+        size = len(data)
+        waiting = self._waiting[lane]
+        if size > self._max_message or (waiting and waiting + size + _OVERHEAD > self._bounds[lane]):
+            return False
+        self._lanes[lane].append(data)
+        self._waiting[lane] = waiting + size + _OVERHEAD
+        return True
+
+    def put_control(self, data: bytes) -> None:
+        """Queue a word between the links. There are few, and they are short."""
+        self._control.append(data)
+
+    def __bool__(self) -> bool:
+        return any(self._waiting) or bool(self._control)
+
+    def waiting(self, lane: Lane) -> int:
+        """Tell how many bytes a lane's queue counts."""
+        return self._waiting[lane]
+
+    def next_frame(self) -> bytes:
+        """Take what goes into the next frame; nothing when nothing waits."""
+        parts: list[bytes | memoryview] = []
+        room = SHARE
+        while self._control and room > 0:
+            data = self._control.popleft()
+            parts += (HEADER.pack(CONTROL, len(data)), data)
+            room -= len(data) + HEADER.size
+        for lane in range(len(self._lanes)):
+            if self._waiting[lane]:
+                self._fill(lane, parts)
+        return b"".join(parts)
+
+    def _fill(self, lane: int, parts: list[bytes | memoryview]) -> None:
+        queue, pack = self._lanes[lane], HEADER.pack
+        room, sent, freed = SHARE, self._sent[lane], 0
+        while queue:
+            data = queue[0]
+            size = len(data)
+            if size <= SHARE:
+                if size > room:
+                    break
+                parts += (pack(WHOLE | lane, size), data)
+                room -= size + HEADER.size
+            else:
+                piece = min(room, size - sent)
+                if piece <= 0:
+                    break
+                last = sent + piece == size
+                parts += (pack((LAST if last else PART) | lane, piece), memoryview(data)[sent : sent + piece])
+                room -= piece
+                if not last:
+                    sent += piece
+                    break
+                sent = 0
+            queue.popleft()
+            freed += size + _OVERHEAD
+        self._sent[lane] = sent
+        self._waiting[lane] -= freed

@@ -1,0 +1,234 @@
+"""The listening end: connections come in, and those who have proven nothing are few, short-lived and say little.
+
+aiohttp takes the HTTP request that asks for a WebSocket; before that, each connection has a place among the unproven,
+of which there are some in all and some for each host, and a deadline. Not for: who is let in, which is settled in
+`cluster.mesh.encounter`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from cluster.mesh.certificates import Certificates
+from cluster.mesh.connection import Connection
+from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
+from cluster.mesh.refusals import Refusals
+from cluster.mesh.settings import Limits, Timing
+
+PATH: Final = "/gearmesh/link"
+
+_ACCEPTED_AT_ONCE: Final = 32
+"""Connections that one turn of the loop accepts."""
+
+_PAUSE_WITHOUT_FILES: Final = 0.2
+"""Seconds until the next attempt to accept when the process has run out of file descriptors."""
+
+# What strangers do wrong is no matter for aiohttp's own lines.
+_silent: Final = logging.getLogger("cluster.mesh.reception.http")
+_silent.disabled = True
+
+
+class Arrival:
+    """One connection that came in."""
+
+    def __init__(self, host: str, release: Callable[["Arrival"], None]) -> None:
+        self.host = host
+        self.proven = False
+        self.explained = False
+        """Whether somebody has said why it was refused."""
+        self.deadline: asyncio.TimerHandle | None = None
+        self.transport: asyncio.Transport | None = None
+        self._release = release
+
+    def prove(self) -> None:
+        """Give the place among the unproven free."""
+        if not self.proven:
+            self.proven = True
+            self._release(self)
+
+
+class _HttpServer(web.Server):
+    """Tells the reception which connections have ended."""
+
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], reception: "Reception"
+    ) -> None:
+        super().__init__(
+            handler,
+            logger=_silent,
+            access_log=None,
+            max_line_size=1024,
+            max_field_size=1024,
+            lingering_time=0,
+        )
+        self._reception = reception
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._reception.connection_lost(handler)
+
+
+class Reception:
+    """Listens until it is closed."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        greet: Callable[[Connection, Arrival], Awaitable[bool]],
+        certificates: Certificates | None,
+        refusals: Refusals,
+        timing: Timing,
+        limits: Limits,
+    ) -> None:
+        """Prepare; `greet` is awaited with each connection that asks for a link, and tells whether it is one."""
+        self._listener = listener
+        self._greet = greet
+        self._certificates = certificates
+        self._refusals = refusals
+        self._timing = timing
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._http = _HttpServer(self._handle, self)
+        self._unproven: Counter[str] = Counter()
+        self._arrivals: dict[RequestHandler, Arrival] = {}
+        self._openings: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+
+    @property
+    def unproven(self) -> int:
+        """Tell how many connections have proven nothing yet."""
+        return self._unproven.total()
+
+    def start(self) -> None:
+        """Listen."""
+        self._listener.settimeout(0)
+        self._listener.listen(256)
+        self._resume()
+
+    def _resume(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                sock, address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._refusals.report("", f"connections cannot be accepted: {error.strerror}")
+                self._loop.remove_reader(self._listener)
+                self._again = self._loop.call_later(_PAUSE_WITHOUT_FILES, self._resume)
+                return
+            self._admit(sock, str(address[0]))
+
+    def _admit(self, sock: socket.socket, host: str) -> None:
+        for full, what in (
+            (self.unproven >= self._limits.unproven, "too many connections that prove nothing"),
+            (self._unproven[host] >= self._limits.unproven_per_host, "too many connections of this host prove nothing"),
+        ):
+            if full:
+                self._refusals.report(host, what)
+                sock.close()
+                return
+        self._unproven[host] += 1
+        arrival = Arrival(host, self._release)
+        arrival.deadline = self._loop.call_later(self._timing.handshake, self._expired, arrival)
+        handler = self._http()
+        self._arrivals[handler] = arrival
+        opening = self._loop.create_task(self._open(sock, handler, arrival))
+        self._openings.add(opening)
+        opening.add_done_callback(self._openings.discard)
+
+    async def _open(self, sock: socket.socket, handler: RequestHandler, arrival: Arrival) -> None:
+        context = None if self._certificates is None else self._certificates.for_accepting()
+        patience = None if context is None else self._timing.handshake
+        try:
+            transport, _ = await self._loop.connect_accepted_socket(
+                lambda: handler, sock, ssl=context, ssl_handshake_timeout=patience
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            if isinstance(error, OSError):
+                self._explain(arrival, f"TLS: {error}")
+            self._arrivals.pop(handler, None)
+            self._depart(arrival)
+            sock.close()
+            return
+        arrival.transport = transport
+        if handler not in self._arrivals:
+            transport.abort()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        arrival = self._arrivals.get(request.protocol)
+        upgrade = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=MAX_HANDSHAKE_FRAME)
+        transport = request.transport
+        if arrival is None or transport is None or request.path != PATH or not upgrade.can_prepare(request):
+            if arrival is not None:
+                self._explain(arrival, "it speaks HTTP, but is no node")
+            text = "This is the port for the links between gearmesh nodes.\n"
+            answer = web.Response(status=426, text=text, headers={"Upgrade": "websocket"})
+            answer.force_close()
+            return answer
+        await upgrade.prepare(request)
+        connection = Connection(transport, Role.ACCEPTOR)
+        if await self._greet(connection, arrival):
+            self._depart(arrival)
+        await connection.closed
+        return upgrade
+
+    def _expired(self, arrival: Arrival) -> None:
+        if not arrival.proven:
+            self._explain(arrival, f"it has proven nothing in {self._timing.handshake:g} s")
+        if arrival.transport is not None:
+            arrival.transport.abort()
+
+    def _explain(self, arrival: Arrival, reason: str) -> None:
+        if not arrival.explained:
+            arrival.explained = True
+            self._refusals.report(arrival.host, reason)
+
+    def connection_lost(self, handler: RequestHandler) -> None:
+        """Take note that a connection has ended (aiohttp)."""
+        arrival = self._arrivals.pop(handler, None)
+        if arrival is not None:
+            if not arrival.proven:
+                self._explain(arrival, "it went away, or said nothing that a node says, before it had proven anything")
+            self._depart(arrival)
+
+    def _depart(self, arrival: Arrival) -> None:
+        if arrival.deadline is not None:
+            arrival.deadline.cancel()
+        arrival.prove()
+
+    def _release(self, arrival: Arrival) -> None:
+        self._unproven[arrival.host] -= 1
+        if self._unproven[arrival.host] <= 0:
+            del self._unproven[arrival.host]
+
+    def stop(self) -> None:
+        """Take no further connections; those that are no links yet end."""
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        for opening in self._openings:
+            opening.cancel()
+        for arrival in list(self._arrivals.values()):
+            if not arrival.proven and arrival.transport is not None:
+                arrival.transport.abort()
+
+    async def close(self) -> None:
+        """Drop every connection that came in."""
+        for arrival in list(self._arrivals.values()):
+            if arrival.transport is not None:
+                arrival.transport.abort()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._openings)
+        await self._http.shutdown(1.0)

@@ -1,0 +1,64 @@
+"""The figures and files a mesh is given, with their defaults.
+
+Not for: reading them from flags or files, which `node.configuration` does.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    """PEM files for mutual TLS; read again when they change, so that certificates can be renewed without a restart."""
+
+    cert: Path
+    key: Path
+    ca: Path
+    """Who signed the certificates of the other nodes. A certificate it signed is good on any address."""
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """All in seconds."""
+
+    handshake: float = 3.0
+    """From the connection to the link, for everything in between."""
+    ping: float = 1.0
+    """A peer that says nothing for this long is asked whether it is there."""
+    dead: float = 4.0
+    """A peer that says nothing for this long is lost."""
+    first_delay: float = 0.1
+    """Before the second attempt to dial; doubles with each failure. Jitter takes up to half of it away."""
+    longest_delay: float = 3.0
+    settled: float = 5.0
+    """A link that held this long lets the delays begin anew."""
+    refusal: float = 10.0
+    """How long a node that was refused is not linked again."""
+    linger: float = 0.5
+    """How long the last words on a link may take."""
+    abandon: float = 600.0
+    """An address that was only heard of from others, or from a lost peer, is given up after failing for this long."""
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """All in bytes, except where it says otherwise."""
+
+    max_message: int = 64 * MIB + MIB
+    """The longest message, and the most that is put together of one lane's fragments."""
+    consensus: int = 32 * MIB
+    reports: int | None = None
+    """By default 128 MiB and one message."""
+    snapshots: int = 4 * MIB
+    unproven: int = 64
+    """Connections, of all addresses, that have not proven yet that they know the secret."""
+    unproven_per_host: int = 16
+    acquaintances: int = 64
+    """Addresses that a peer may tell, and that are dialled because somebody told them."""
+
+    def lanes(self) -> tuple[int, int, int]:
+        """Tell what may wait to be sent on each lane. An empty lane takes any message up to `max_message`."""
+        reports = 128 * MIB + self.max_message if self.reports is None else self.reports
+        return self.consensus, reports, self.snapshots
