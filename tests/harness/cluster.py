@@ -11,14 +11,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.harness import cluster_site
 from tests.harness.client import Client
-from tests.harness.cluster_hosts import Host, NamespaceHost, Segment, ThisMachine
+from tests.harness.cluster_hosts import Host, Segment, ThisMachine
 from tests.harness.cluster_site import Answer, View
 from tests.harness.conditions import eventually
 from tests.harness.connection import PATIENCE, Connection, UnexpectedAnswerError
@@ -139,6 +140,15 @@ class Node(ServerProcess):
         """Ask the process to stop (SIGTERM), and return its exit status."""
         self.signal(signal.SIGTERM)
         return await self.ended(within=within)
+
+    @contextmanager
+    def spawned(self) -> Iterator[Self]:
+        """Have the process run for as long as this lasts."""
+        self.spawn()
+        try:
+            yield self
+        finally:
+            self.kill()
 
     # What can be asked of it
 
@@ -288,12 +298,22 @@ class Cluster:
         """Give the running nodes that do not lead."""
         return self.others(await self.leader(within=within))
 
-    async def settles(self, *, voters: Iterable[Node] | None = None, within: float = FORMING) -> None:
-        """Wait until the running nodes agree that exactly these (all that run) are the members, all of them voters."""
+    async def settles(
+        self,
+        *,
+        voters: Iterable[Node] | None = None,
+        among: Iterable[Node] | None = None,
+        within: float = FORMING,
+    ) -> None:
+        """Wait until the running nodes (or those of `among`) agree on a leader and on who are the members.
+
+        These are `voters`, by default all that run, and all of them vote.
+        """
         wanted = {node.name for node in (self.running if voters is None else voters)}
+        asked = list(self.running if among is None else among)
 
         async def as_wanted() -> bool:
-            views = await self._views(self.running)
+            views = await self._views(asked)
             return all(
                 view is not None
                 and view.leader is not None
@@ -326,21 +346,16 @@ class Cluster:
         return Outcome(process.returncode, output.decode(errors="replace"))
 
     async def remove(self, node: Node, *, within: float = 60.0) -> None:
-        """Take a node out of the cluster by the command that people use, and let its process end."""
-        asked = self.others(node)[0]
-        outcome = await self.command(asked, "remove", node.name, within=within)
-        assert outcome.status == 0, outcome.output
+        """Stop a node, and take it out of the cluster by the command that people use."""
         if node.running:
             await node.stop()
+        outcome = await self.command(self.running[0], "remove", node.name, within=within)
+        assert outcome.status == 0, outcome.output
         self.nodes.remove(node)
         self._introduce()
 
     def _host(self) -> Host:
-        if self.segment is None:
-            return ThisMachine()
-        taken = {node.place for node in self.nodes}
-        free: list[NamespaceHost] = [host for host in self.segment.hosts if host not in taken]
-        return free[0] if free else self.segment.add()
+        return ThisMachine() if self.segment is None else self.segment.add()
 
     def _introduce(self) -> None:
         if self.discovery != STATIC:

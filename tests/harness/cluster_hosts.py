@@ -80,11 +80,10 @@ class Segment:
     Multicast works. What is cut is dropped without a word, as by a broken switch; the desk reaches everybody always.
     """
 
-    def __init__(self, size: int) -> None:
-        """Plan `size` hosts besides the desk; more can be added while it stands."""
+    def __init__(self) -> None:
+        """Plan a segment with nobody on it but the desk; hosts are added while it stands."""
         self._prefix = f"gm{os.getpid()}n{next(_segments)}"
         self._bridge = f"{self._prefix}-bridge"
-        self._size = size
         self.desk = NamespaceHost(f"{self._prefix}-desk", 250)
         self.hosts: list[NamespaceHost] = []
 
@@ -154,8 +153,6 @@ class Segment:
         self._in_bridge("nft", "add", "table", "bridge", "cut")
         self._in_bridge("nft", "add chain bridge cut forward { type filter hook forward priority 0; }")
         self._connect(self.desk)
-        for _ in range(self._size):
-            self.add()
 
     def _connect(self, host: NamespaceHost) -> None:
         cable = f"v{host.number}"

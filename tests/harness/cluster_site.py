@@ -62,5 +62,5 @@ async def get(host: Host, address: str, port: int, path: str, *, within: float =
 def view(body: bytes) -> View:
     """Read the answer of /api/v1/cluster."""
     said: dict[str, Any] = json.loads(body)
-    members = tuple(Member(member["id"], member["name"], member["voter"]) for member in said["members"])
+    members = tuple(Member(member["id"], member["name"], member["role"] == "voter") for member in said["members"])
     return View(said["node"]["id"], said["leader"], said["term"], members)

@@ -37,11 +37,13 @@ class Connection:
     """One connection to a server, speaking the binary and the text protocol in turn.
 
     Sending never waits; `drain` waits until the kernel has taken what was sent. `transcript`, if it is wanted, collects
-    the bytes that came from the server just as they were, for tests of what the decoder is lenient about.
+    the bytes that came from the server just as they were, for tests of what the decoder is lenient about; `kinds`
+    likewise collects the types of the packets that were sent and of those that were looked at.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.transcript: bytearray | None = None
+        self.kinds: set[PacketType] | None = None
         self._reader = reader
         self._writer = writer
         self._decoder = PeerDecoder()
@@ -104,6 +106,8 @@ class Connection:
 
     def send(self, kind: PacketType, *args: bytes) -> None:
         """Send one packet."""
+        if self.kinds is not None:
+            self.kinds.add(kind)
         self._writer.write(encode_request(kind, *args))
 
     def send_body(self, kind: int, body: bytes = b"") -> None:
@@ -127,7 +131,10 @@ class Connection:
                     await self._read()
         except TimeoutError:
             raise UnexpectedAnswerError(f"nothing arrived within {within} s") from None
-        return self._events.popleft()
+        event = self._events.popleft()
+        if self.kinds is not None and isinstance(event, Packet):
+            self.kinds.add(event.kind)
+        return event
 
     async def expect(self, kind: PacketType, *, within: float = PATIENCE) -> tuple[bytes, ...]:
         """Return the arguments of the next packet, which must be of this kind."""

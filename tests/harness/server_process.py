@@ -91,7 +91,7 @@ class ServerProcess:
     def start(self, *, within: float = 60.0) -> Self:
         """Start the process and return when it answers on its port; raises ServerDiedError when it does not in time."""
         self.spawn()
-        self._wait_until_it_answers(within)
+        self.wait_until_it_answers(within)
         return self
 
     def spawn(self) -> None:
@@ -163,7 +163,8 @@ class ServerProcess:
         """Return the last lines of the log, for the message of a failure."""
         return "\n".join(self.log().splitlines()[-lines:])
 
-    def _wait_until_it_answers(self, within: float) -> None:
+    def wait_until_it_answers(self, within: float) -> None:
+        """Return when the process answers on its port; raises ServerDiedError when it ends or does not in time."""
         deadline = time.monotonic() + within
         while not _answers(self.host, self.port, self.pid):
             if not self.running:
