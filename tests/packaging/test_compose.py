@@ -64,6 +64,11 @@ class TestComposeFile:
             assert list(node["networks"]) == ["gearmesh"]
         assert project["networks"]["gearmesh"]["driver"] == "bridge"
 
+    def test_one_service_provides_the_image_for_all(self, project):
+        assert {service["image"] for service in project["services"].values()} == {"gearmesh:local"}
+        assert [name for name, service in project["services"].items() if "build" in service] == ["secret"]
+        assert {project["services"][name]["pull_policy"] for name in NODES} == {"never"}
+
     def test_each_node_has_its_ports_of_this_machine_only(self, project):
         ports = {
             name: [(port["host_ip"], port["published"], port["target"]) for port in project["services"][name]["ports"]]
