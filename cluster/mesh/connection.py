@@ -66,6 +66,10 @@ class Connection(asyncio.Protocol):
         self._needed = 2
         self._error: MeshError | None = None
         self._paused = False
+        self.local_host = _host(transport.get_extra_info("sockname"))
+        """The address of this end."""
+        self.host = _host(transport.get_extra_info("peername"))
+        """The address of the other end."""
         self._before = cast("asyncio.Protocol", transport.get_protocol())
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
@@ -240,6 +244,15 @@ class Connection(asyncio.Protocol):
     def _tell(self, error: MeshError) -> None:
         assert self._handler is not None
         self._handler.connection_ended(error)
+
+
+def plain(host: str) -> str:
+    """Write an IPv4 address that came in through an IPv6 socket as what it is."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
+def _host(name: tuple[str, ...] | None) -> str:
+    return plain(name[0]) if name else ""
 
 
 def _unmask(frame: bytes, mask: bytes) -> bytes:

@@ -39,6 +39,8 @@ class Target:
         """Whether the owner of the mesh asked for it; others are given up when they fail for long."""
         self.node: str | None = None
         """Who answered there last, as far as is known."""
+        self.claims: str | None = None
+        """Who said it was there, whether proven or not."""
         self.own = False
         """Whether it is this node's own address."""
         self.failures = 0
@@ -201,7 +203,7 @@ class Dialler:
             return self._owner.linked(target.node)
         except (RefusedError, RefusedByPeerError) as error:
             by = {"by_peer": True} if isinstance(error, RefusedByPeerError) else {}
-            self._refusals.report(host, str(error), node=target.node, **by)
+            self._refusals.report(host, str(error), node=target.claims, **by)
             target.failures += 10
         except ProtocolError as error:
             self._refusals.report(host, str(error))

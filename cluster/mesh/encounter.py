@@ -28,8 +28,8 @@ from cluster.mesh.seal import Seal
 class Party(Protocol):
     """What a conversation asks of the node."""
 
-    def handshake(self, role: Role) -> Handshake:
-        """Begin one, with a nonce that was never used."""
+    def handshake(self, role: Role, local_host: str) -> Handshake:
+        """Begin one, with a nonce that was never used, on a connection that has this address at this end."""
 
     def arbiter(self, node: str) -> bool:
         """Tell whether this node decides."""
@@ -39,6 +39,9 @@ class Party(Protocol):
 
     def objection(self, other: Introduction) -> str | None:
         """Tell why there must be no link with this node at present, if there is a reason."""
+
+    def proven(self, other: Introduction) -> None:
+        """Take note that a node has proven that it knows the secret."""
 
     def decide(self, other: Introduction, standing: Standing) -> Taken | Refused:
         """Decide as the arbiter."""
@@ -58,7 +61,7 @@ async def encounter(
     role: Role,
     party: Party,
     introduced: Callable[[Hello], None],
-    proven: Callable[[], None],
+    proven: Callable[[Hello], None],
 ) -> Meeting:
     """Find out about the other end; the caller takes up the link before it gives way to anything else.
 
@@ -66,7 +69,7 @@ async def encounter(
     RefusedByPeerError, DuplicateError, OwnAddressError, ProtocolError, ClosedError; what there is to say to the other
     has been said.
     """
-    handshake = party.handshake(role)
+    handshake = party.handshake(role, connection.local_host)
     if role is Role.DIALLER:
         connection.write(b"", handshake.hello)
         hello = handshake.meet(await connection.receive())
@@ -90,7 +93,7 @@ async def encounter(
             standing = handshake.check(await connection.receive())
         else:
             standing = handshake.check(await connection.receive())
-            proven()
+            proven(hello)
             _object(party, other)
             connection.write(b"", own_proof)
     except RefusedError as error:
@@ -99,7 +102,8 @@ async def encounter(
 
     outgoing, incoming = handshake.outgoing(), handshake.incoming()
     if role is Role.DIALLER:
-        proven()
+        proven(hello)
+    party.proven(other)
     if decides:
         verdict = party.decide(other, standing)
         data = encode(verdict)

@@ -78,7 +78,10 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     introduction: Introduction
     nonce: bytes
     secured: bool
-    advertise: Address | None = None
+    address: Address | None = None
+    """Where it can be dialled, as far as it knows itself."""
+    advertised: bool = False
+    """Whether its operator said so."""
 
 
 class Proof(msgspec.Struct, frozen=True, tag="proof"):
@@ -145,10 +148,11 @@ class Handshake:
         key: bytes | None,
         nonce: bytes,
         *,
-        advertise: Address | None = None,
+        address: Address | None = None,
+        advertised: bool = False,
         versions: Versions = VERSIONS,
     ) -> None:
-        """Begin; `key` is the stretched secret, `nonce` must never have been used before."""
+        """Begin; `key` is the stretched secret, `nonce` one that was never used before, `address` as in `Hello`."""
         self._role = role
         self._key = key
         self._own = Hello(
@@ -156,7 +160,8 @@ class Handshake:
             introduction=introduction,
             nonce=nonce,
             secured=key is not None,
-            advertise=advertise,
+            address=address,
+            advertised=advertised,
         )
         self.hello: Final = encode(self._own)
         """What to send first, or in answer to the other's."""

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from cluster.mesh.connection import Connection
 from cluster.mesh.errors import ClosedError, MeshError
 from cluster.mesh.outbox import Outbox
-from cluster.mesh.peer import Lane, Peer
+from cluster.mesh.peer import Address, Lane, Peer
 from cluster.mesh.records import Acquaintances, Control, Goodbye, Inbox, Ping, Pong, Refusal, encode_control
 from cluster.mesh.seal import Seal
 from cluster.mesh.settings import Limits, Timing
@@ -39,6 +39,7 @@ class Link:
         self,
         number: int,
         peer: Peer,
+        evidence: Address | None,
         connection: Connection,
         seals: tuple[Seal, Seal],
         received: Callable[[Lane, bytes], None],
@@ -46,9 +47,13 @@ class Link:
         timing: Timing,
         limits: Limits,
     ) -> None:
-        """Take over `connection`; `seals` are of what goes out and what comes in."""
+        """Take over `connection`; `seals` are of what goes out and what comes in.
+
+        `evidence` is where the peer certainly listens: when nobody does there any more, it is gone.
+        """
         self.number = number
         self.peer = peer
+        self.evidence = evidence
         self.node: Final = peer.introduction.node
         self.connection = connection
         self.farewell: Goodbye | Refusal | None = None
@@ -91,8 +96,9 @@ class Link:
         """Say why this link ends, and end it: when the peer has heard it and closed, or after a moment. No event."""
         if self._ended:
             return
-        self.say(word)
         self._flush()
+        self._outbox.put_control(encode_control(word))
+        self._write()
         self._end()
         self._linger = self._loop.call_later(self._timing.linger, self.connection.abort)
 
@@ -100,17 +106,21 @@ class Link:
         self._flushing = False
         if self._ended:
             return
-        connection, outbox, seal = self.connection, self._outbox, self._outgoing
         room = _TURN
-        while not connection.congested and room > 0:
-            body = outbox.next_frame()
-            if not body:
+        while not self.connection.congested and room > 0:
+            size = self._write()
+            if not size:
                 return
-            connection.write(seal.tag(body), body)
-            room -= len(body)
-        if outbox and not connection.congested:
+            room -= size
+        if self._outbox and not self.connection.congested:
             self._flushing = True
             self._loop.call_soon(self._flush)
+
+    def _write(self) -> int:
+        body = self._outbox.next_frame()
+        if body:
+            self.connection.write(self._outgoing.tag(body), body)
+        return len(body)
 
     # --- FrameHandler
 
@@ -175,3 +185,4 @@ class Link:
     def _end(self) -> None:
         self._ended = True
         self._watch.cancel()
+        self._outbox.clear()

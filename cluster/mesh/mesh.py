@@ -16,10 +16,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+import msgspec
 import structlog
 
 from cluster.mesh.certificates import Certificates
-from cluster.mesh.connection import Connection
+from cluster.mesh.connection import Connection, plain
 from cluster.mesh.dialling import Dialler, Target
 from cluster.mesh.encounter import Meeting, encounter
 from cluster.mesh.errors import ClosedError, DuplicateError, MeshError, OwnAddressError, RefusedByPeerError
@@ -33,6 +34,17 @@ from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Limits, Timing, TlsFiles
 
 _log: Final = structlog.get_logger()
+
+
+_ANY_HOST: Final = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
+
+_LOSSES: Final = 256
+"""How many lost nodes are remembered."""
+
+
+class _Loss(msgspec.Struct, frozen=True):
+    instance: str
+    evidence: Address | None
 
 
 class Mesh:
@@ -68,7 +80,7 @@ class Mesh:
         self._links: dict[str, Link] = {}
         self._peers: dict[str, Peer] = {}
         self._parting: set[Link] = set()
-        self._lost: dict[str, Peer] = {}
+        self._lost: dict[str, _Loss] = {}
         """Nodes whose links are lost, and of whom it is not known whether they are gone."""
         self._held: dict[str, tuple[float, str]] = {}
         """Until when a node is refused, and why."""
@@ -83,6 +95,7 @@ class Mesh:
         self._dialler = Dialler(
             self, self._certificates, self._refusals, self._timing, self._limits.acquaintances, self._chance
         )
+        self._listens_at = plain(listener.getsockname()[0])
         self._reception = Reception(
             listener, self._greet, self._certificates, self._refusals, self._timing, self._limits
         )
@@ -139,10 +152,17 @@ class Mesh:
 
     # --- Party: what a conversation asks
 
-    def handshake(self, role: Role) -> Handshake:
+    def handshake(self, role: Role, local_host: str) -> Handshake:
         """Begin a conversation."""
-        nonce = secrets.token_bytes(NONCE_SIZE)
-        return Handshake(role, self._introduction, self._key, nonce, advertise=self._advertise)
+        host = self._listens_at if self._listens_at not in _ANY_HOST else local_host
+        return Handshake(
+            role,
+            self._introduction,
+            self._key,
+            secrets.token_bytes(NONCE_SIZE),
+            address=self._advertise or Address(host, self._introduction.port),
+            advertised=self._advertise is not None,
+        )
 
     def arbiter(self, node: str) -> bool:
         """Tell whether this node decides."""
@@ -150,7 +170,6 @@ class Mesh:
 
     def standing(self, other: Introduction) -> Standing:
         """Tell what this node knows of its links with another."""
-        self._doubt(other)
         return self._pairing.standing(other.node)
 
     def objection(self, other: Introduction) -> str | None:
@@ -162,10 +181,9 @@ class Mesh:
 
     def decide(self, other: Introduction, standing: Standing) -> Taken | Refused:
         """Decide as the arbiter."""
-        self._doubt(other)
         return self._pairing.decide(other, standing)
 
-    def _doubt(self, other: Introduction) -> None:
+    def proven(self, other: Introduction) -> None:
         """When another process has a linked node's id, see whether the one that is linked is still there."""
         if self._pairing.contested(other):
             self._links[other.node].ask()
@@ -179,7 +197,7 @@ class Mesh:
         who: dict[str, str] = {}
         try:
             meeting = await encounter(connection, Role.ACCEPTOR, self, introduced, arrival.prove)
-            self._take_up(connection, meeting, arrival.host, None)
+            self._take_up(connection, meeting, None)
         except (DuplicateError, OwnAddressError):
             arrival.explained = True
             connection.close()
@@ -198,20 +216,25 @@ class Mesh:
         """Make a connection that this node dialled a link. Raises MeshError."""
 
         def introduced(hello: Hello) -> None:
+            target.claims = legible(hello.introduction.node)
+
+        def proven(hello: Hello) -> None:
             target.node = hello.introduction.node
 
-        meeting = await encounter(connection, Role.DIALLER, self, introduced, lambda: None)
-        name = connection.transport.get_extra_info("peername")
-        self._take_up(connection, meeting, target.address.host if name is None else name[0], target.address.port)
+        meeting = await encounter(connection, Role.DIALLER, self, introduced, proven)
+        self._take_up(connection, meeting, target.address.port)
 
-    def _take_up(self, connection: Connection, meeting: Meeting, host: str, dialled_port: int | None) -> None:
+    def _take_up(self, connection: Connection, meeting: Meeting, dialled_port: int | None) -> None:
         if self._closing:
             raise ClosedError("this node is ending")
         other = meeting.hello.introduction
-        seen = Address(host, other.port if dialled_port is None else dialled_port)
+        told = meeting.hello.address
+        seen = Address(connection.host, other.port if dialled_port is None else dialled_port)
+        # Behind address translation a node is not where it seems to be, and that nobody listens there says nothing.
+        certain = seen if dialled_port is not None or told == seen else None
         peer = Peer(
             introduction=other,
-            address=meeting.hello.advertise or seen,
+            address=told if told is not None and meeting.hello.advertised else seen,
             dialled=dialled_port is not None,
             since=self._loop.time(),
         )
@@ -219,11 +242,12 @@ class Mesh:
         if before is not None:
             before.connection.end(ClosedError("a new link takes its place"))
         loss = self._lost.pop(other.node, None)
-        if loss is not None and loss.introduction.instance != other.instance:
-            self._events.gone(other.node)
+        if loss is not None and loss.instance != other.instance:
+            self._gone(other.node)
         link = Link(
             meeting.number,
             peer,
+            certain,
             connection,
             meeting.seals,
             functools.partial(self._events.received, other.node),
@@ -262,7 +286,11 @@ class Mesh:
         if isinstance(link.farewell, Goodbye):
             self._gone(node)
         elif not isinstance(link.farewell, Refusal):
-            self._lost[node] = link.peer
+            if len(self._lost) >= _LOSSES:
+                del self._lost[next(iter(self._lost))]
+            self._lost[node] = _Loss(link.peer.introduction.instance, link.evidence)
+            if link.evidence is not None:
+                self._dialler.dial(link.evidence, asked=False)
         self._dialler.dial(link.peer.address, asked=False)
         self._dialler.redial(node)
 
@@ -293,7 +321,7 @@ class Mesh:
 
     def host_refuses(self, address: Address) -> None:
         """Take note that nobody listens where a node was: its process has ended."""
-        for node in [node for node, peer in self._lost.items() if peer.address == address]:
+        for node in [node for node, loss in self._lost.items() if loss.evidence == address]:
             del self._lost[node]
             self._gone(node)
 

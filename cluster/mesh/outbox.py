@@ -49,6 +49,13 @@ class Outbox:
         """Queue a word between the links. There are few, and they are short."""
         self._control.append(data)
 
+    def clear(self) -> None:
+        """Drop everything: there is nobody to send it to."""
+        for lane in Lane:
+            self._lanes[lane].clear()
+            self._waiting[lane] = self._sent[lane] = 0
+        self._control.clear()
+
     def __bool__(self) -> bool:
         return any(self._waiting) or bool(self._control)
 

@@ -4,7 +4,7 @@ Plain data. Not for: how links come about (`cluster.mesh.mesh`), or what the byt
 """
 
 import enum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -17,6 +17,9 @@ class Lane(enum.IntEnum):
     SNAPSHOTS = 2
 
 
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
 class Introduction(msgspec.Struct, frozen=True):
     """Who a node says it is. It is believed after the proof of the cluster's secret, or at once without a secret."""
 
@@ -24,7 +27,7 @@ class Introduction(msgspec.Struct, frozen=True):
     """Id of the node, made with its data directory."""
     name: str
     cluster: str
-    port: int
+    port: Port
     """The port its mesh listens on."""
     instance: str
     """Random, new with each start of the process."""
@@ -36,7 +39,7 @@ class Address(msgspec.Struct, frozen=True):
     """Where a node's mesh listens: an IP address or a name, and a TCP port."""
 
     host: str
-    port: int
+    port: Port
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

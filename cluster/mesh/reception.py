@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from cluster.mesh.certificates import Certificates
-from cluster.mesh.connection import Connection
+from cluster.mesh.connection import Connection, plain
 from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
 from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Limits, Timing
@@ -47,7 +47,7 @@ class Arrival:
         self.transport: asyncio.Transport | None = None
         self._release = release
 
-    def prove(self) -> None:
+    def prove(self, _: object = None) -> None:
         """Give the place among the unproven free."""
         if not self.proven:
             self.proven = True
@@ -100,6 +100,8 @@ class Reception:
         self._arrivals: dict[RequestHandler, Arrival] = {}
         self._openings: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
+        self._punished: set[Arrival] = set()
+        self._stopped = False
 
     @property
     def unproven(self) -> int:
@@ -127,17 +129,18 @@ class Reception:
                 self._loop.remove_reader(self._listener)
                 self._again = self._loop.call_later(_PAUSE_WITHOUT_FILES, self._resume)
                 return
-            self._admit(sock, str(address[0]))
+            self._admit(sock, plain(address[0]))
 
     def _admit(self, sock: socket.socket, host: str) -> None:
-        for full, what in (
-            (self.unproven >= self._limits.unproven, "too many connections that prove nothing"),
-            (self._unproven[host] >= self._limits.unproven_per_host, "too many connections of this host prove nothing"),
-        ):
-            if full:
-                self._refusals.report(host, what)
-                sock.close()
-                return
+        here = self._unproven[host]
+        if here >= self._limits.unproven_per_host:
+            self._refusals.report(host, "too many connections of this host prove nothing")
+            sock.close()
+            return
+        if self.unproven >= self._limits.unproven and not self._make_room(here):
+            self._refusals.report(host, "too many connections prove nothing")
+            sock.close()
+            return
         self._unproven[host] += 1
         arrival = Arrival(host, self._release)
         arrival.deadline = self._loop.call_later(self._timing.handshake, self._expired, arrival)
@@ -146,6 +149,20 @@ class Reception:
         opening = self._loop.create_task(self._open(sock, handler, arrival))
         self._openings.add(opening)
         opening.add_done_callback(self._openings.discard)
+
+    def _make_room(self, fewer_than: int) -> bool:
+        """Drop the oldest connection of the host that has most, if that is more than the newcomer's host would have."""
+        waiting = [
+            arrival for arrival in self._arrivals.values() if not arrival.proven and arrival.transport is not None
+        ]
+        worst = max(waiting, key=lambda arrival: self._unproven[arrival.host], default=None)
+        if worst is None or self._unproven[worst.host] <= fewer_than + 1:
+            return False
+        self._explain(worst, "too many connections prove nothing")
+        assert worst.transport is not None
+        worst.transport.abort()
+        worst.prove()
+        return True
 
     async def _open(self, sock: socket.socket, handler: RequestHandler, arrival: Arrival) -> None:
         context = None if self._certificates is None else self._certificates.for_accepting()
@@ -205,6 +222,14 @@ class Reception:
     def _depart(self, arrival: Arrival) -> None:
         if arrival.deadline is not None:
             arrival.deadline.cancel()
+            arrival.deadline = None
+        if not arrival.proven and not self._stopped:
+            # Who fails keeps the place for a while, so that failing often is not to be had.
+            arrival.deadline = self._loop.call_later(self._timing.penalty, self._forgive, arrival)
+            self._punished.add(arrival)
+
+    def _forgive(self, arrival: Arrival) -> None:
+        self._punished.discard(arrival)
         arrival.prove()
 
     def _release(self, arrival: Arrival) -> None:
@@ -214,6 +239,12 @@ class Reception:
 
     def stop(self) -> None:
         """Take no further connections; those that are no links yet end."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for arrival in self._punished:
+            if arrival.deadline is not None:
+                arrival.deadline.cancel()
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._listener)

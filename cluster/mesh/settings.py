@@ -35,6 +35,8 @@ class Timing(msgspec.Struct, frozen=True):
     longest_delay: float = 3.0
     settled: float = 5.0
     """A link that held this long lets the delays begin anew."""
+    penalty: float = 1.0
+    """How long a connection that proved nothing counts as one that is still there."""
     refusal: float = 10.0
     """How long a node that was refused is not linked again."""
     linger: float = 0.5
