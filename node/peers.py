@@ -151,10 +151,13 @@ class Peers:
                 if self.group is not None and self.formation.comrade(node):
                     _GROUP[kind](self.group, node, data)
             else:
-                raise MessageError(f"a message of kind {kind}, unknown to this version")
+                self._misunderstood(node, f"a message of kind {kind}, unknown to this version")
         except (MessageError, FormationMessageError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            log.warning("peer_misunderstood", node=node, error=str(error))
-            self.mesh.refuse(node, f"a message could not be read: {error}")
+            self._misunderstood(node, str(error))
+
+    def _misunderstood(self, node: str, error: str) -> None:
+        log.warning("peer_misunderstood", node=node, error=error)
+        self.mesh.refuse(node, f"a message could not be read: {error}")
 
 
 def _consensus(group: GroupSide, node: str, data: bytes) -> None:

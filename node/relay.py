@@ -12,12 +12,22 @@ from typing import Final
 import msgspec
 
 from cluster.jobs import JobTable
-from node.gateway.listening import Report
+from protocol import PacketType
 
 MAX_UNACKNOWLEDGED: Final = 64 << 20
 """Bytes of reports not acknowledged beyond which workers are not read from."""
 MAX_GATHERED: Final = 1 << 20
 """Bytes of reports that travel in one message, except that a larger one travels alone."""
+
+
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a worker says of its job, for sessions of one node."""
+
+    job: int
+    sessions: list[int]
+    kind: PacketType
+    args: list[bytes]
+    """As the worker gave them: the handle first."""
 
 
 class Reports(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):

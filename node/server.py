@@ -1,4 +1,4 @@
-"""A node's life: bind, become the user, recover, listen, serve, drain, stop.
+"""A node's life: bind, become the user, find its group, recover, serve, drain, stop.
 
 Not for: what happens while it serves (`node.gateway`, `node.driver`), or where settings come from (`node.cli`).
 """
@@ -12,25 +12,33 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from typing import Any, Final
 
 import structlog
 import uvloop
 
-from cluster.jobs import NodeUp
-from cluster.raft import Raft, RaftConfig
+from cluster.jobs import Batch, NodeUp
+from cluster.raft import Message, Raft, RaftConfig
 from cluster.storage import StorageError, StorageThread, Store
 from node import logs
-from node.configuration import Address, Configuration
+from node.binding import bind, bind_one, bound_address
+from node.company import Company
+from node.configuration import Configuration
+from node.doors import Doors
 from node.driver import Driver
-from node.errors import GearmeshError, ListenError, RecoveryError
+from node.driver import Peers as DriverPeers
+from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
+from node.membership import Membership
 from node.offload import Offloading
-from node.peers import Nobody
+from node.peers import Nobody, Peers
 from node.pidfile import pid_file
 from node.privileges import drop_privileges
-from node.recovery import recover
+from node.recovery import Recovery, found_alone, identify, resume
+from node.relay import Parcel, Send
+from node.site import Site
+from node.status import NodeStatus, hand_over
 
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a busy event loop may keep the storage thread waiting; by default it is 5 ms, for every commit."""
@@ -38,6 +46,10 @@ RECENT_LOG_BYTES: Final = 4 << 20
 """How much of the log that is durable and applied stays in memory."""
 COLLECT_AFTER: Final = 50_000
 """New container objects after which the garbage collector looks for cycles: the hot path makes none."""
+HANDOVER_TIME: Final = 3.0
+"""Seconds that a stopping leader waits for another node to lead."""
+SETTLING_TIME: Final = 5.0
+"""Seconds that a stopping node waits for its last words to get into the table, where that depends on others."""
 
 log = structlog.get_logger()
 
@@ -49,79 +61,109 @@ def run(configuration: Configuration) -> int:
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(COLLECT_AFTER, 50, 100)
-    listeners = bind(configuration)
-    try:
+    with contextlib.ExitStack() as sockets:
+        listeners = bind(configuration.listen)
+        for listener in listeners:
+            sockets.callback(listener.close)
+        mesh = None if configuration.alone else sockets.enter_context(bind_one(configuration.mesh))
+        site = None if configuration.http is None else sockets.enter_context(bind_one(configuration.http))
         drop_privileges(configuration.user)
         try:
             store = Store.open(configuration.data_dir)
         except StorageError as error:
             raise RecoveryError(str(error)) from error
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_Server(configuration, store, listeners).serve())
-    finally:
-        for listener in listeners:
-            listener.close()
-
-
-def bind(configuration: Configuration) -> list[socket.socket]:
-    """Bind every address of the configuration, so that a taken one is found out before anything else happens."""
-    sockets: list[socket.socket] = []
-    try:
-        for address in configuration.listen:
-            sockets.append(_bound(address))  # noqa: PERF401 - those bound before a failure have to be closed
-    except BaseException:
-        for bound in sockets:
-            bound.close()
-        raise
-    return sockets
-
-
-def _bound(address: Address) -> socket.socket:
-    try:
-        family, kind, number, _, where = socket.getaddrinfo(
-            address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, number)
-    except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family is socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(where)
-    except OSError as error:
-        listener.close()
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
-    return listener
+            return runner.run(_Server(configuration, store, listeners, mesh, site).serve())
 
 
 class _Server:
-    def __init__(self, configuration: Configuration, store: Store, listeners: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        store: Store,
+        listeners: list[socket.socket],
+        mesh: socket.socket | None,
+        site: socket.socket | None,
+    ) -> None:
         self._configuration = configuration
         self._store = store
         self._listeners = listeners
+        self._mesh_socket = mesh
+        self._site_socket = site
         self._stop = asyncio.Event()
-        self._serving = asyncio.Event()
+        self._listening = asyncio.Event()
+        """Set when the Gearman listeners have been open once."""
         self._failure: Exception | None = None
         self._driver: Driver | None = None
+        self._gateway: Gateway | None = None
+        self._doors: Doors | None = None
+        self._peers: Peers | None = None
+        self._company: Company | None = None
+        self._membership: Membership | None = None
+        self._status: NodeStatus
 
     async def serve(self) -> int:
-        """Recover, listen, and serve until the end."""
+        """Find the group, recover, and serve until the end."""
         loop = asyncio.get_running_loop()
-        settings = self._configuration
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, logs.reopen)
+        settings = self._configuration
+        async with contextlib.AsyncExitStack() as ending:
+            with _closing_on_error(self._store):
+                identity = identify(self._store, f"{settings.name}-{secrets.token_hex(4)}")
+                self._status = NodeStatus(settings, identity.node)
+                if self._mesh_socket is not None:
+                    self._peers = Peers()
+                    self._company = Company(settings, identity.node, self._mesh_socket, self._peers)
+                    self._membership = Membership(settings, identity, self._peers)
+                    self._peers.formation = self._membership
+                    self._status.membership = self._membership
+                    self._status.peers = self._peers
+                    self._status.mesh_address = settings.advertise or bound_address(self._mesh_socket)
+                if self._site_socket is not None:
+                    site = Site(self._status, secret=settings.secret)
+                    log.info("site_up", address=str(bound_address(self._site_socket)))
+                    await site.start(self._site_socket)
+                    ending.push_async_callback(site.close)
+                if self._company is not None:
+                    await self._company.start()
+                    ending.push_async_callback(self._company.close)
+                if identity.blank:
+                    if self._membership is None:
+                        found_alone(self._store, identity)
+                    elif not await self._unless_stopped(self._membership.form(self._store)):
+                        self._store.close()
+                        log.info("stopped")
+                        return 0 if self._failure is None else 1
+            await self._take_part()
+        if self._failure is not None:
+            return 1
+        log.info("stopped")
+        return 0
+
+    async def _take_part(self) -> None:
+        """Serve as a node of the group."""
+        loop = asyncio.get_running_loop()
+        settings = self._configuration
         began = time.monotonic()
         disk = StorageThread(self._store, loop.call_soon_threadsafe, self._failed)
-        driver, release = self._recover(disk)
-        self._driver = driver
-        gateway = Gateway(settings, driver, Nobody().parcel)
+        with _closing_on_error(self._store):
+            found = resume(self._store, disk.read)
+        self._driver = driver = self._make_driver(found, disk)
+        send: Send = Nobody().parcel if self._peers is None else self._peers.parcel
+        self._gateway = gateway = Gateway(settings, driver, send)
+        self._doors = doors = Doors(
+            self._listeners, gateway.accept, backlog=settings.backlog, name=settings.name, changed=self._opened
+        )
+        self._status.driver, self._status.gateway = driver, gateway
         disk.start()
         try:
+            if self._membership is not None and self._peers is not None:
+                self._membership.take_part(found, driver, disk)
+                self._peers.group = self
             driver.start(gateway)
-            await self._either(self._serving)
-            release()
+            found.log.release()
             gc.collect()
             gc.freeze()
             log.info(
@@ -131,84 +173,144 @@ class _Server:
                 jobs=len(driver.table.jobs),
                 seconds=round(time.monotonic() - began, 3),
             )
-            servers = [
-                await loop.create_server(gateway.accept, sock=listener, backlog=settings.backlog)
-                for listener in self._listeners
-            ]
-            with pid_file(settings.pid_file):
-                for listener in self._listeners:
-                    host, port = listener.getsockname()[:2]
-                    log.info("listening", address=str(Address(host, port)), name=settings.name)
-                await self._stop.wait()
-                for server in servers:
-                    server.close()
-                if self._failure is None:
-                    await self._drain(gateway, driver)
+            keeper = asyncio.create_task(doors.keep())
+            keeper.add_done_callback(self._kept)
+            if await self._unless_stopped(_wait(self._listening)):
+                with pid_file(settings.pid_file):
+                    await self._stop.wait()
+                    await self._end(gateway, driver, doors)
+            else:
+                await self._end(gateway, driver, doors)
             gateway.close()
             await asyncio.sleep(0)  # the transports write what they were given last
+            await keeper
         finally:
+            if self._peers is not None:
+                self._peers.group = None
+            if self._membership is not None:
+                self._membership.close()
             if self._failure is None:
                 driver.stop()
             await asyncio.to_thread(disk.close)
-        if self._failure is not None:
-            return 1
-        log.info("stopped")
-        return 0
 
-    def _recover(self, disk: StorageThread) -> tuple[Driver, Callable[[], None]]:
-        """Make the driver that goes on from what the disk has, and what lets go of the memory that took."""
+    def _make_driver(self, found: Recovery, disk: StorageThread) -> Driver:
         settings = self._configuration
-        try:
-            found = recover(self._store, f"{settings.name}-{secrets.token_hex(4)}", disk.read)
-        except BaseException:
-            self._store.close()
-            raise
         loop = asyncio.get_running_loop()
-        driver = Driver(
+        peers: DriverPeers = Nobody() if self._peers is None else self._peers
+        raft = Raft(
+            RaftConfig(id=found.node, randrange=random.SystemRandom().randrange, max_recent_bytes=RECENT_LOG_BYTES),
+            found.durable,
+        )
+        membership = self._membership
+        callbacks: dict[str, Any] = {}
+        if membership is not None:
+            callbacks = {"on_standing": membership.standing, "on_configuration": membership.configured}
+        return Driver(
             name=found.node,
             incarnation=found.incarnation,
             first=NodeUp(settings.job_handle_prefix.encode(), settings.job_retries),
             table=found.table,
             mirror_writer=found.mirror_writer,
-            raft=Raft(
-                RaftConfig(id=found.node, randrange=random.SystemRandom().randrange, max_recent_bytes=RECENT_LOG_BYTES),
-                found.durable,
-            ),
+            raft=raft,
             disk=disk,
-            peers=Nobody(),
+            peers=peers,
             loop=loop,
             offload=Offloading(loop),
             clock=time.time,
             node_timeout=settings.node_timeout,
-            on_serving=lambda serving: self._serving.set() if serving else self._serving.clear(),
+            on_serving=self._serving,
             on_failure=self._failed,
+            **callbacks,
         )
-        return driver, found.log.release
 
-    async def _either(self, ready: asyncio.Event) -> None:
-        """Wait until ready, or until there is nothing to wait for any more."""
-        waits = [asyncio.ensure_future(ready.wait()), asyncio.ensure_future(self._stop.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+    # -- what the driver and the doors say ----------------------------------------------------------------------------
+
+    def _serving(self, serving: bool) -> None:  # noqa: FBT001 - the driver's callback
+        if self._doors is not None:
+            self._doors.want(serving)
+
+    def _opened(self, opened: bool) -> None:  # noqa: FBT001 - the doors' callback
+        self._status.listening = opened
+        if opened:
+            self._listening.set()
+        if self._company is not None and self._doors is not None:
+            self._company.serve(self._doors.addresses[0] if opened else None)
+
+    def _kept(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and isinstance(error := keeper.exception(), Exception):
+            self._failed(error)
+
+    # -- what other nodes say (`node.peers.GroupSide`) ----------------------------------------------------------------
+
+    def linked(self, node: str) -> None:
+        """Take note of a new link."""
+        if self._driver is not None and self._gateway is not None:
+            self._driver.linked(node)
+            self._gateway.relay.linked(node)
+
+    def gone(self, node: str) -> None:
+        """Take note that a node's process is not there."""
+        if self._driver is not None:
+            self._driver.gone(node)
+
+    def consensus(self, message: Message) -> None:
+        """Take a message of consensus."""
+        if self._driver is not None:
+            self._driver.receive(message)
+
+    def batches(self, node: str, batches: list[Batch], size: int) -> None:
+        """Take batches for the leader."""
+        if self._driver is not None:
+            self._driver.offer(node, batches, size)
+
+    def parcel(self, node: str, parcel: Parcel) -> None:
+        """Take reports, or the receipt for some."""
+        if self._gateway is not None:
+            self._gateway.parcel(node, parcel)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do something, unless the node is asked to stop first; tell whether it was done."""
+        doing = asyncio.ensure_future(work)
+        stopping = asyncio.ensure_future(self._stop.wait())
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if doing.done():
+            doing.result()
+            return True
+        doing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await doing
+        return False
+
+    async def _end(self, gateway: Gateway, driver: Driver, doors: Doors) -> None:
+        self._status.stopping = True
+        doors.close()
+        if self._failure is None:
+            await self._drain(gateway, driver)
 
     async def _drain(self, gateway: Gateway, driver: Driver) -> None:
         """Let running jobs end, and everything accepted so far be answered."""
         timeout = self._configuration.drain_timeout
         log.info("draining", running=gateway.running, timeout=timeout)
         self._stop.clear()  # a second signal, or a failure, ends the waiting
+        if not await self._unless_stopped(_handed_over(self._status, driver)):
+            return
         drained = asyncio.Event()
         gateway.drain(drained.set)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._either(drained)
+                await self._unless_stopped(_wait(drained))
         if gateway.running:
             log.warning("not_drained", running=gateway.running)
         settled = asyncio.Event()
         driver.when_settled(settled.set)
         if self._failure is None:
             self._stop.clear()
-            await self._either(settled)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if driver.alone else SETTLING_TIME):
+                    await self._unless_stopped(_wait(settled))
             gateway.flush()
 
     def _failed(self, error: Exception) -> None:
@@ -218,3 +320,27 @@ class _Server:
             self._failure = error
             log.critical("failed", error=str(error), exc_info=not isinstance(error, StorageError | GearmeshError))
             self._stop.set()
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+async def _handed_over(status: NodeStatus, driver: Driver) -> None:
+    if driver.alone:
+        return
+    done = False
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(HANDOVER_TIME):
+            done = await hand_over(status, driver)
+    if not done:
+        log.warning("not_handed_over", why="no other node has come to lead in time")
+
+
+@contextlib.contextmanager
+def _closing_on_error(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        store.close()
+        raise

@@ -21,6 +21,7 @@ from typing import Final
 from cluster.jobs import Batch, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal, encode_proposal, propose
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
+    Configuration,
     ConfigurationChange,
     Message,
     OverloadedError,
@@ -30,6 +31,7 @@ from cluster.raft import (
     Role,
     Standing,
     Write,
+    decode_configuration,
 )
 from cluster.storage import Install, Piece
 from node.driver.barriers import ReadBarriers
@@ -78,11 +80,14 @@ class Driver(Gathering):
         node_timeout: float,
         on_serving: Callable[[bool], None],
         on_failure: Callable[[Exception], None],
+        on_standing: Callable[[Standing], None] = lambda _: None,
+        on_configuration: Callable[[Configuration, int], None] = lambda _, __: None,
     ) -> None:
         """Tie the parts together.
 
         `incarnation` is the highest that this node ever used, `first` opens each; `clock` gives seconds since the
-        epoch; `on_serving` is told when the node begins and ceases to serve.
+        epoch; `on_serving` is told when the node begins and ceases to serve, `on_standing` who leads, and
+        `on_configuration` each configuration of the group once it is committed, and its index.
         """
         super().__init__(name, loop)
         self.table = table
@@ -100,6 +105,14 @@ class Driver(Gathering):
         self._clock = clock
         self._on_serving = on_serving
         self._on_failure = on_failure
+        self._on_standing = on_standing
+        self._on_configuration = on_configuration
+        self.committed_index = raft.applied_index
+        """Where `committed_configuration` was found."""
+        self.committed_configuration = raft.snapshot_meta(raft.applied_index).configuration
+        """The group, as far as it is agreed upon."""
+        self.leader_changes = 0
+        """How often another node came to lead."""
         self._sink: EffectSink | None = None
         self._barriers = ReadBarriers(raft)
         self._snapshots = SnapshotService(raft, disk, offload, self._pump_guarded)
@@ -439,7 +452,9 @@ class Driver(Gathering):
                 # What the log says of past incarnations concerns connections that are no more.
                 if effects and self._sink is not None and table.nodes[self.name].incarnation == self.incarnation:
                     self._sink.deliver(effects)
-            elif entry.kind not in (EntryKind.BARRIER, EntryKind.CONFIGURATION):
+            elif entry.kind is EntryKind.CONFIGURATION:
+                self._configured(decode_configuration(entry.data), entry.index)
+            elif entry.kind is not EntryKind.BARRIER:
                 raise UnknownEntryError(f"log entry {entry.index} is of kind {entry.kind}, unknown to this version")
             mirroring.applied(entry.index, len(entry.data))
 
@@ -466,11 +481,18 @@ class Driver(Gathering):
         self._arm_deadline()
         self._mirroring.see_to_it()
 
+    def _configured(self, configuration: Configuration, index: int) -> None:
+        self.committed_configuration = configuration
+        self.committed_index = index
+        self._on_configuration(configuration, index)
+
     def _stand(self, standing: Standing) -> None:
         """Take note of who leads."""
         before, self._standing = self._standing, standing
+        self._on_standing(standing)
         if (standing.term, standing.leader) == (before.term, before.leader):
             return
+        self.leader_changes += standing.leader not in ("", before.leader)
         self.vigil.begin()
         self._forget_offered()
         self._proposals.clear()
@@ -508,6 +530,7 @@ class Driver(Gathering):
             self._installing = False
             durable, self._persisted_later = self._persisted_later[-1], []
             self.raft.persisted(durable)
+            self._configured(loaded.configuration, loaded.index)
             self._open_incarnation()
             self._pump()
 

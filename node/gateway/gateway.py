@@ -41,9 +41,9 @@ from node.gateway import reports, requests
 from node.gateway.administration import Administration
 from node.gateway.assigning import Assigning
 from node.gateway.connection import Connection
-from node.gateway.listening import Listening, Report
+from node.gateway.listening import Listening
 from node.gateway.worker import WorkerSession
-from node.relay import Relay, Send
+from node.relay import Parcel, Relay, Report, Send
 from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
@@ -361,6 +361,11 @@ class Gateway:
             self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
         if elsewhere:
             self._flush_later()
+
+    def parcel(self, node: str, parcel: Parcel) -> None:
+        """Take what another node's workers report, or the receipt for what was reported there."""
+        self.relay.received(node, parcel)
+        self._flush_later()
 
     def _say(self, session: int, kind: PacketType, args: list[bytes]) -> None:
         connection = self.connections.get(session)

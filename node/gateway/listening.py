@@ -10,23 +10,12 @@ to be told when the log says that the job is over waits for the word of the work
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from cluster.jobs import Concluded, Job, JobTable
+from node.relay import Report
 from protocol import PacketType
 
 FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, PacketType.WORK_EXCEPTION})
 """The reports after which there is nothing more to say."""
-
-
-class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a worker says of its job, for sessions of one node."""
-
-    job: int
-    sessions: list[int]
-    kind: PacketType
-    args: list[bytes]
-    """As the worker gave them: the handle first."""
 
 
 Say = Callable[[int, PacketType, list[bytes]], None]

@@ -1,6 +1,6 @@
-"""Several nodes' insides on one still loop: real consensus, tables, drivers and gateways; a network that obeys the test.
+"""Several nodes' insides on one still loop: real consensus, tables, drivers, gateways; a network that obeys the test.
 
-A message arrives in the turn after it was sent, unless its way is cut. Not for: disks that lose something, or snapshots.
+A message arrives in the turn after it was sent, unless its way is cut. Not for: disks that lose something, snapshots.
 """
 
 from collections.abc import Iterator

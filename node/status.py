@@ -1,0 +1,178 @@
+"""What the site shows of this node, and what it passes on (`node.site.ClusterState`).
+
+Not for: HTTP (`node.site`), or carrying out what operators want (`node.membership`).
+"""
+
+from cluster.formation import Add, Remove, Transfer
+from cluster.formation.messages import Order
+from node.configuration import Address
+from node.configuration import Configuration as Settings
+from node.driver import Driver
+from node.gateway import Gateway
+from node.membership import Membership, OrderRefusedError
+from node.peers import Peers
+from node.site import (
+    ChangeRefusedError,
+    ClusterStatus,
+    Member,
+    MemberRole,
+    RaftFigures,
+    TableFigures,
+    ThisNode,
+    read_table,
+)
+from node.version import VERSION
+
+
+class NodeStatus:
+    """One node's. What comes into being later is set later."""
+
+    def __init__(self, settings: Settings, node: str) -> None:
+        self.listening = False
+        """Whether the Gearman listeners are open."""
+        self.stopping = False
+        self.membership: Membership | None = None
+        self.peers: Peers | None = None
+        self.driver: Driver | None = None
+        self.gateway: Gateway | None = None
+        self.mesh_address: Address | None = None
+        self._settings = settings
+        self._node = node
+
+    def status(self) -> ClusterStatus:
+        """Return the cluster as it is now."""
+        driver, membership = self.driver, self.membership
+        reason = self._reason()
+        return ClusterStatus(
+            cluster=self._settings.cluster,
+            group=membership.group if membership is not None else "",
+            node=ThisNode(
+                id=self._node,
+                name=self._settings.name,
+                version=VERSION,
+                ready=reason is None,
+                reason=reason,
+                connections=len(self.gateway.connections) if self.gateway is not None else 0,
+            ),
+            leader=(driver.raft.leader or None) if driver is not None else None,
+            term=driver.raft.term if driver is not None else 0,
+            members=self._members(driver) if driver is not None else (),
+            raft=self._figures(driver) if driver is not None else None,
+        )
+
+    async def table_figures(self) -> TableFigures | None:
+        """Return the job table in numbers."""
+        return None if self.driver is None else await read_table(self.driver.table)
+
+    async def add(self, address: Address) -> str:
+        """Look for a node at this mesh address."""
+        await self._order(Add(address.host, address.port))
+        return f"Looking for a node at {address}; it joins once it is found there and knows the cluster's secret."
+
+    async def remove(self, node: str, *, force: bool) -> str:
+        """Take a member out of the group."""
+        await self._order(Remove(node, force))
+        return f"{node} is not in the group any more."
+
+    async def transfer(self, to: str | None) -> str:
+        """Hand leadership over."""
+        driver = self.driver
+        if driver is None:
+            raise ChangeRefusedError("This node has no group yet.")
+        heir = to if to is not None else self._heir(driver)
+        await self._order(Transfer(heir))
+        return f"{heir} leads."
+
+    async def _order(self, order: Order) -> None:
+        if self.membership is None:
+            raise ChangeRefusedError(
+                "This node stays alone: it was given no secret to share with others. Restart it with --secret-file."
+            )
+        try:
+            await self.membership.order(order)
+        except OrderRefusedError as error:
+            raise ChangeRefusedError(str(error)) from error
+
+    def _heir(self, driver: Driver) -> str:
+        """Choose the voter that is best prepared, as far as this node knows."""
+        voters = [node for node in driver.raft.configuration.voters if node != driver.raft.leader]
+        if not voters:
+            raise ChangeRefusedError("There is no other voter to hand leadership to.")
+        followers = driver.raft.followers
+        linked = self.peers.mesh.peers if self.peers is not None else {}
+        return max(
+            voters,
+            key=lambda node: (
+                node == driver.name or node in linked,
+                followers[node].match if node in followers else 0,
+                node,
+            ),
+        )
+
+    def _reason(self) -> str | None:
+        """Tell why the node is not ready."""
+        driver, membership = self.driver, self.membership
+        if self.stopping:
+            return "this node is stopping"
+        if membership is not None and membership.reason:
+            return membership.reason
+        if driver is None:
+            return "recovering"
+        if not driver.raft.leader:
+            return "no leader is known: a majority of the group's voters cannot be reached, or an election is on"
+        if not driver.serving:
+            return "catching up with the group"
+        return None if self.listening else "about to listen"
+
+    def _members(self, driver: Driver) -> tuple[Member, ...]:
+        raft, followers = driver.raft, driver.raft.followers
+        linked = self.peers.mesh.peers if self.peers is not None else {}
+
+        def lag(node: str) -> int | None:
+            if node == driver.name:
+                return raft.last_index - raft.stable_index if driver.leads else None
+            return raft.last_index - followers[node].match if node in followers else None
+
+        def address(node: str) -> str | None:
+            if node == driver.name:
+                return str(self.mesh_address) if self.mesh_address is not None else None
+            return str(linked[node].address) if node in linked else None
+
+        return tuple(
+            Member(
+                id=node,
+                name=self._name_of(node),
+                role=MemberRole.VOTER if raft.configuration.votes(node) else MemberRole.LEARNER,
+                address=address(node),
+                up=node == driver.name or node in linked,
+                lag=lag(node),
+                this=node == driver.name,
+            )
+            for node in raft.configuration.members
+        )
+
+    def _name_of(self, node: str) -> str:
+        if node == self._node:
+            return self._settings.name
+        return self.membership.name_of(node) if self.membership is not None else node
+
+    @staticmethod
+    def _figures(driver: Driver) -> RaftFigures:
+        raft = driver.raft
+        return RaftFigures(
+            role=raft.role,
+            last_index=raft.last_index,
+            commit_index=raft.commit,
+            applied_index=raft.applied_index,
+            leader_changes=driver.leader_changes,
+        )
+
+
+async def hand_over(status: NodeStatus, driver: Driver) -> bool:
+    """Hand leadership over before this node goes; tell whether it does not lead any more."""
+    if driver.leads and status.membership is not None and driver.raft.configuration.voters != (driver.name,):
+        try:
+            await status.transfer(None)
+        except ChangeRefusedError:
+            return False
+    return not driver.leads
