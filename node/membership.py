@@ -107,7 +107,7 @@ class Membership:
             recovery.record,
             driver.committed_configuration,
             driver.committed_index,
-            alive=lambda node: driver.vigil.alive(node, self._loop.time()),
+            alive=lambda node: node in self._peers.mesh.peers,
             randrange=self._random.randrange,
             now=_now(),
             wall=_wall(),

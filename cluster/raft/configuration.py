@@ -81,7 +81,7 @@ def decode_configuration(data: bytes) -> Configuration:
         )
     try:
         configuration = msgspec.msgpack.decode(memoryview(data)[1:], type=Configuration)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnknownEntryError(f"configuration entry cannot be read: {error}") from error
     if not configuration.sound:
         raise UnknownEntryError(f"configuration entry makes no sense: {configuration}")

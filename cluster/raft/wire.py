@@ -40,7 +40,7 @@ def decode(data: bytes | bytearray | memoryview) -> Message:
         raise MessageError(f"a message of wire version {view[0]}; this node speaks version {WIRE_VERSION}")
     try:
         return _decoder.decode(view[1:])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         kind = _unknown_entry_kind(view[1:])
         if kind is not None:
             raise UnknownEntryError(f"the leader sent an entry of kind {kind}: this node is too old for it") from error
@@ -75,7 +75,7 @@ def _unknown_entry_kind(data: memoryview) -> int | None:
     """Return the kind that makes `data`, which is otherwise an append, unreadable."""
     try:
         entries = _future.decode(data).entries
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     known = set(EntryKind)
     return next((entry.kind for entry in entries if entry.kind not in known), None)

@@ -49,6 +49,11 @@ class TestMessages:
     def test_a_message_may_come_in_any_kind_of_buffer(self, message):
         assert decode(bytearray(encode(message))) == decode(memoryview(encode(message))) == message
 
+    def test_names_that_are_no_text_are_refused(self):
+        good = encode(Heartbeat("node-a", "node-b", 7, 1000, 3))
+        with pytest.raises(MessageError):
+            decode(good.replace(b"node-b", b"node\xff\xff"))
+
     def test_a_heartbeat_is_small(self):
         assert len(encode(Heartbeat("node-a", "node-b", 7, 1000, 3))) < 30
 
