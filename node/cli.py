@@ -1,6 +1,6 @@
-"""The command line: `gearmesh serve` and its options.
+"""The command line: `gearmesh serve` and its options, and the doors to the other commands.
 
-The options come from the table of settings (`node.configuration.settings`) and from gearmand's list
+The options of `serve` come from the table of settings (`node.configuration.settings`) and from gearmand's list
 (`node.configuration.gearmand`); typer parses them as text, and `node.configuration.sources` judges them together with
 the file and the variables, so that every mistake is told at once. Exit status: 0 after a clean end, 1 for everything
 else, usage included, as gearmand's.
@@ -10,10 +10,12 @@ import inspect
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from node.asking.commands import cluster, healthcheck
 from node.configuration import Configuration, gearmand
 from node.configuration.settings import PANELS, SETTINGS
 from node.configuration.sources import load
@@ -32,6 +34,10 @@ app: Final = typer.Typer(
 )
 
 
+_NEXT_HELP: Final = {"gearmesh": "gearmesh serve"}
+"""Whose help helps on after a mistake, where it is not the help of the command in which the mistake was made."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     _open_standard_streams()
@@ -39,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = app(args=_with_verbose_spelled_out(given), prog_name="gearmesh", standalone_mode=False)
     except _UsageError as error:
-        _complain([getattr(error, "message", None) or str(error), "Try: gearmesh serve --help"])
+        if not (message := getattr(error, "message", None) or str(error)):
+            return 1  # it has shown the help of a command that needs another one
+        path = getattr(getattr(error, "ctx", None), "command_path", "gearmesh")
+        _complain([message, f"Try: {_NEXT_HELP.get(path, path)} --help"])
         return 1
     except GearmeshError as error:
         _complain(str(error).splitlines())
@@ -216,6 +225,31 @@ app.command(
     # What typer does not know is told with all other mistakes, not alone and first.
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )(serve_with_options)
+
+
+app.add_typer(cluster)
+app.command("healthcheck", help="Ask a running node whether it lives, for containers: status 0, or 1 and the reason.")(
+    healthcheck
+)
+
+
+@app.command(help="Run a cluster on this host, to try things out: Ctrl-C ends it.")
+def dev(
+    nodes: Annotated[int, typer.Option(metavar="N", help="How many nodes.")] = 3,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help=r"Where they keep their jobs. \[default: .gearmesh]", show_default=False),
+    ] = None,
+    listen_base: Annotated[
+        int, typer.Option(metavar="PORT", help="Where clients connect to the first node; each next one has 10 more.")
+    ] = 4730,
+    host: Annotated[str, typer.Option(metavar="HOST", help="The address that they listen on.")] = "127.0.0.1",
+) -> int:
+    """Run a cluster in this terminal."""
+    import node.dev  # noqa: PLC0415 - whoever asks for help does not wait for it
+
+    directory = node.dev.DEFAULT_DIRECTORY if data_dir is None else Path(data_dir)
+    return node.dev.dev(nodes=nodes, data_dir=directory, listen_base=listen_base, host=host)
 
 
 def _run(configuration: Configuration, warnings: Iterable[str]) -> int:

@@ -301,7 +301,19 @@ class TestRefusals:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["serve", "--help"], ["serve", "-h"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--help"],
+            ["-h"],
+            ["serve", "--help"],
+            ["serve", "-h"],
+            ["dev", "-h"],
+            ["healthcheck", "-h"],
+            ["cluster", "-h"],
+            *(["cluster", command, "-h"] for command in ("members", "add", "remove", "transfer")),
+        ],
+    )
     def test_fits_into_80_columns(self, capsys, monkeypatch, arguments):
         monkeypatch.delenv("COLUMNS", raising=False)
         assert main(arguments) == 0
@@ -313,10 +325,43 @@ class TestHelp:
         assert main([]) == 1
         assert "serve" in capsys.readouterr().out
 
+    def test_is_what_one_gets_of_a_command_that_needs_another(self, capsys):
+        assert main(["cluster"]) == 1
+        output = capsys.readouterr()
+        assert "members" in output.out
+        assert output.err == ""
+
     @pytest.mark.parametrize("flag", ["--version", "-V"])
     def test_of_the_version_is_one_line(self, capsys, flag):
         assert main([flag]) == 0
         assert re.fullmatch(r"gearmesh [0-9]+\.[0-9]+\.[0-9]+\S*\n", capsys.readouterr().out)
+
+
+class TestDev:
+    @pytest.fixture
+    def started(self, monkeypatch):
+        """Put a cluster in place that only notes what it is asked for; return those notes."""
+        asked: list[dict[str, object]] = []
+        module = ModuleType("node.dev")
+        module.DEFAULT_DIRECTORY = Path("by-default")
+        module.dev = lambda **given: asked.append(given) or 0
+        monkeypatch.setitem(sys.modules, "node.dev", module)
+        monkeypatch.setattr("node.dev", module, raising=False)
+        return asked
+
+    def test_starts_three_nodes_on_this_host(self, started):
+        assert main(["dev"]) == 0
+        assert started == [
+            {"nodes": 3, "data_dir": Path("by-default"), "listen_base": 4730, "host": "127.0.0.1"},
+        ]
+
+    def test_starts_as_many_as_it_is_told_where_it_is_told(self, started):
+        assert main(["dev", "--nodes", "5", "--data-dir", "d", "--listen-base", "14730", "--host", "::1"]) == 0
+        assert started == [{"nodes": 5, "data_dir": Path("d"), "listen_base": 14730, "host": "::1"}]
+
+    def test_says_what_it_cannot_use(self, capsys):
+        assert main(["dev", "--nodes", "some"]) == 1
+        assert capsys.readouterr().err.splitlines()[-1] == "gearmesh: Try: gearmesh dev --help"
 
 
 class TestTheProgram:
