@@ -28,7 +28,7 @@ SOURCES := protocol cluster node tests benchmarks
 # setuptools warns at length that an editable package is read from where it lies, which is the point of it.
 PIP_INSTALL := PYTHONWARNINGS=ignore "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint format bench sim soak mutants clean
+.PHONY: help run test lint format bench sim soak chaos mutants clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,9 @@ sim: $(INSTALLED_DEV) ## Play SEEDS simulated histories of whole clusters; a fai
 
 soak: $(INSTALLED_DEV) ## Play simulated histories for SECONDS
 	"$(BIN)/python" -m tests.simulation --seconds $(SECONDS) --start $$(date +%s)
+
+chaos: $(INSTALLED_DEV) ## Kill, stall, part, wipe and restart the nodes of a live cluster under load for SECONDS
+	"$(BIN)/python" -m tests.chaos --seconds $(SECONDS)
 
 mutants: $(INSTALLED_DEV) ## Seed faults one at a time; the simulator or the scenarios must catch each
 	"$(BIN)/python" -m tests.simulation.mutants

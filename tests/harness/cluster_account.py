@@ -185,10 +185,16 @@ class Account:
         )
 
     def violations(self) -> list[str]:
-        """Give every broken promise, in words."""
+        """Give every broken promise, in words, at the end."""
+        return [
+            *self.violations_so_far(),
+            *(f"{job!r} was acknowledged at {self.acknowledged[job]:.3f} and never run" for job in sorted(self._unrun)),
+        ]
+
+    def violations_so_far(self) -> list[str]:
+        """Give the broken promises that are known while jobs may still be run."""
         return [
             *self.broken,
-            *(f"{job!r} was acknowledged at {self.acknowledged[job]:.3f} and never run" for job in sorted(self._unrun)),
             *(
                 f"{again.job!r} was run twice without a failure: by {again.first}, then by {again.second}"
                 for again in self.repetitions()

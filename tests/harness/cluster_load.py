@@ -17,7 +17,7 @@ from tests.harness.client import Client
 from tests.harness.cluster import Cluster, Node
 from tests.harness.cluster_account import Account, WorkerLife
 from tests.harness.conditions import eventually
-from tests.harness.connection import UnexpectedAnswerError
+from tests.harness.connection import Connection, UnexpectedAnswerError
 from tests.harness.worker import Worker
 
 BACKGROUND = b"background"
@@ -61,6 +61,7 @@ class Load:
         self._working = True
         self._clients: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
+        self._connections: set[Connection] = set()
 
     async def __aenter__(self) -> Self:
         background, foreground, workers = self._sizes
@@ -88,6 +89,12 @@ class Load:
             )
 
         await eventually(enough, within=within, every=0.01)
+
+    def pull_plugs(self, count: int) -> None:
+        """Cut so many of the connections as if their clients and workers had crashed."""
+        present = sorted(self._connections, key=lambda connection: connection.local_port)
+        for connection in self._chance.sample(present, min(count, len(present))):
+            connection.abort()
 
     async def settle(self, *, within: float = 60.0) -> None:
         """Submit no more, and wait until every acknowledged job was run; then let the workers go.
@@ -134,6 +141,7 @@ class Load:
                 await asyncio.sleep(RETRY_EVERY)
                 continue
             waiting: list[tuple[bytes, float]] = []
+            self._connections.add(client)
             try:
                 while self._submitting or waiting:
                     while self._submitting and len(waiting) < WINDOW and self.account.outstanding <= BACKLOG:
@@ -151,6 +159,7 @@ class Load:
             except _BROKEN:
                 wanted = waiting[0][1] if waiting else time.monotonic()
             finally:
+                self._connections.discard(client)
                 await client.cut()
 
     async def _ask(self, kind: bytes) -> None:
@@ -164,6 +173,7 @@ class Load:
                 wanted = wanted or time.monotonic()
                 await asyncio.sleep(RETRY_EVERY)
                 continue
+            self._connections.add(client)
             try:
                 while self._submitting:
                     wanted = wanted or time.monotonic()
@@ -176,6 +186,7 @@ class Load:
             except _BROKEN:
                 wanted = wanted or time.monotonic()
             finally:
+                self._connections.discard(client)
                 await client.cut()
 
     async def _result(self, client: Client, node: Node, job: bytes, handle: bytes) -> None:
@@ -203,6 +214,7 @@ class Load:
                 await asyncio.sleep(RETRY_EVERY)
                 continue
             life = WorkerLife(name, node.name)
+            self._connections.add(worker)
             try:
                 worker.send(PacketType.CAN_DO, BACKGROUND)
                 worker.send(PacketType.CAN_DO, FOREGROUND)
@@ -219,6 +231,7 @@ class Load:
                 pass
             finally:
                 life.end()
+                self._connections.discard(worker)
                 await worker.cut()
 
     async def _run(self, worker: Worker) -> None:

@@ -94,9 +94,13 @@ class Connection:
         with contextlib.suppress(OSError, TimeoutError):
             await asyncio.wait_for(self._writer.wait_closed(), PATIENCE)
 
-    async def cut(self) -> None:
-        """Drop the connection at once, as a crashed peer would: the server sees a reset."""
+    def abort(self) -> None:
+        """Drop the connection, as a crashed peer would: the server sees a reset, and what reads here sees the end."""
         self._writer.transport.abort()
+
+    async def cut(self) -> None:
+        """Drop the connection and wait until that is done."""
+        self.abort()
         with contextlib.suppress(OSError, TimeoutError):
             await asyncio.wait_for(self._writer.wait_closed(), PATIENCE)
 
