@@ -18,13 +18,22 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from cluster.jobs import Batch, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal, encode_proposal, propose
+from cluster.jobs import (
+    Batch,
+    Command,
+    JobTable,
+    MirrorWriter,
+    NodeUp,
+    Proposal,
+    decode_proposal,
+    encode_proposal,
+    propose,
+)
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
     Configuration,
     ConfigurationChange,
     Message,
-    OverloadedError,
     Position,
     Raft,
     RefusedError,
@@ -35,7 +44,8 @@ from cluster.raft import (
 )
 from cluster.storage import Install, Piece
 from node.driver.barriers import ReadBarriers
-from node.driver.gathering import LAZY_DELAY, MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Gathering, Weighed
+from node.driver.gathering import LAZY_DELAY, Gathering, Weighed
+from node.driver.intake import Intake
 from node.driver.mirroring import Mirroring
 from node.driver.snapshots import SnapshotService
 from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
@@ -52,8 +62,6 @@ MAX_FORWARDS: Final = 2
 """Sendings to the leader that may be on their way at once, likewise."""
 RESEND: Final = 1.0
 """Seconds after which what is not applied is sent to the leader again."""
-MAX_OFFERED: Final = 64 << 20
-"""Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
 LEADERLESS_PATIENCE: Final = 1.0
 """Seconds without a leader after which clients are let go: the least election timeout."""
 
@@ -94,6 +102,10 @@ class Driver(Gathering):
         self.raft = raft
         self.serving = False
         """Whether clients can be served here now."""
+        self.members = raft.configuration.members
+        """Who is in the group, whether that is committed or not."""
+        self.alone = self.members == (name,)
+        """Whether this node is all there is of the group."""
         self.vigil = Vigil(name, node_timeout)
         self._first = first
         self._used = incarnation
@@ -131,11 +143,7 @@ class Driver(Gathering):
         """For each sending that is on its way to the leader, the number of its last command."""
         self._sent = 0.0
         """When something was last sent to the leader."""
-        self._offered: deque[Weighed] = deque()
-        """On the leader: batches, of any node, that are to go into the log."""
-        self._offered_bytes = 0
-        self._entered: dict[str, tuple[int, int, int]] = {}
-        """For each node: the incarnation, and the numbers of the first and last command offered in this term."""
+        self._intake = Intake(raft)
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
@@ -160,11 +168,6 @@ class Driver(Gathering):
     def leads(self) -> bool:
         """Tell whether this node leads the group."""
         return self.raft.role is Role.LEADER
-
-    @property
-    def alone(self) -> bool:
-        """Tell whether this node is all there is of the group."""
-        return self.raft.configuration.members == (self.name,)
 
     def start(self, sink: EffectSink) -> None:
         """Begin: catch up with the log, and open a new incarnation of this node."""
@@ -205,7 +208,7 @@ class Driver(Gathering):
         now = self._loop.time()
         if self.raft.leader:
             self._led = now
-        serving = self._open and now - self._led < LEADERLESS_PATIENCE and self.name in self.raft.configuration.members
+        serving = self._open and now - self._led < LEADERLESS_PATIENCE and self.name in self.members
         if serving == self.serving:
             return
         self.serving = serving
@@ -224,7 +227,7 @@ class Driver(Gathering):
             if self._unapplied and now - self._sent >= RESEND:
                 self._send_again()
             if self.leads:
-                for word in self.vigil.declare(list(self.table.nodes.values()), self.raft.configuration.members, now):
+                for word in self.vigil.declare(list(self.table.nodes.values()), self.members, now):
                     self.propose(word)
             self._see_to_service()
             if self._sink is not None:
@@ -252,10 +255,9 @@ class Driver(Gathering):
 
     def offer(self, sender: str, batches: Sequence[Batch], size: int) -> None:
         """Take another node's batches, of `size` bytes in all, to be put into the log if this node leads."""
-        if not self.leads or self._offered_bytes > MAX_OFFERED or any(batch.node != sender for batch in batches):
-            return
-        self._take_in([(batch, size // len(batches)) for batch in batches])
-        self._pump_soon()
+        if self.leads and not self._intake.full and all(batch.node == sender for batch in batches):
+            self._intake.take([(batch, size // len(batches)) for batch in batches])
+            self._pump_soon()
 
     def linked(self, node: str) -> None:
         """Note that there is a link to a node."""
@@ -285,6 +287,16 @@ class Driver(Gathering):
 
     # -- commands on their way to the leader --------------------------------------------------------------------------
 
+    def propose_while_idle(self, command: Command) -> None:
+        """Bring a command before the table that can wait as long as there is no job to be had.
+
+        Among several nodes it does not wait: a job may come by any of them, and would find nobody asleep.
+        """
+        if self.alone:
+            super().propose_while_idle(command)
+        else:
+            self.propose(command)
+
     def _may_write(self) -> bool:
         if self.leads:
             return self._writes < MAX_WRITES
@@ -303,7 +315,7 @@ class Driver(Gathering):
             return
         self._sent = self._loop.time()
         if leader == self.name:
-            self._take_in(batches)
+            self._intake.take(batches)
         else:
             last = batches[-1][0]
             self._forwards.append(last.first + len(last.commands) - 1)
@@ -312,54 +324,6 @@ class Driver(Gathering):
     def _send_again(self) -> None:
         self._forwards.clear()
         self._send(list(self._unapplied))
-
-    def _take_in(self, batches: Sequence[Weighed]) -> None:
-        """Keep batches that are to go into the log, as the leader.
-
-        Those that came before in this term are in it already. One that leaves a gap is let go: the table would not take
-        it, and its node is going to send all of them again.
-        """
-        for batch, weight in batches:
-            last = batch.first + len(batch.commands) - 1
-            incarnation, start, end = self._entered.get(batch.node, (0, 0, 0))
-            if batch.incarnation < incarnation:
-                continue
-            if batch.incarnation == incarnation and start <= batch.first and (last <= end or batch.first > end + 1):
-                continue
-            if batch.incarnation > incarnation or batch.first < start:
-                start = batch.first
-            self._entered[batch.node] = (batch.incarnation, start, last)
-            self._offered.append((batch, weight))
-            self._offered_bytes += weight
-
-    def _forget_offered(self) -> None:
-        self._offered.clear()
-        self._offered_bytes = 0
-        self._entered.clear()
-
-    def _enter(self) -> None:
-        """Put what is offered into the log, as the leader."""
-        now = int(self._clock() * 1000)
-        offered = self._offered
-        for _ in range(MAX_WRITE_BATCHES):
-            if not offered:
-                return
-            taken = [offered.popleft()]
-            weight = taken[0][1]
-            while offered and weight + offered[0][1] <= MAX_BATCH_BYTES:
-                weight += offered[0][1]
-                taken.append(offered.popleft())
-            proposal = propose(now, [batch for batch, _ in taken])
-            try:
-                where = self.raft.propose(encode_proposal(proposal))
-            except OverloadedError:
-                offered.extendleft(reversed(taken))
-                return
-            except RefusedError:  # the nodes, this one too, will send theirs again
-                self._forget_offered()
-                return
-            self._offered_bytes -= weight
-            self._proposals[where.index] = (where.term, proposal)
 
     # -- membership ---------------------------------------------------------------------------------------------------
 
@@ -389,8 +353,9 @@ class Driver(Gathering):
     def _pump(self) -> None:
         raft = self.raft
         while not self._stopped:
-            if self._offered and self._writes < MAX_WRITES and self.leads:
-                self._enter()
+            if self._intake and self._writes < MAX_WRITES and self.leads:
+                for where, proposal in self._intake.enter(int(self._clock() * 1000)):
+                    self._proposals[where.index] = (where.term, proposal)
             self._barriers.ask()
             ready = raft.ready()
             if ready is None:
@@ -409,6 +374,9 @@ class Driver(Gathering):
                 self._barriers.applied(self._mirroring.applied_index)
             for request in ready.snapshots:
                 self._snapshots.serve(request)
+            if ready.configuration is not None:
+                self.members = ready.configuration.members
+                self.alone = self.members == (self.name,)
             if ready.standing is not None:
                 self._stand(ready.standing)
 
@@ -494,7 +462,7 @@ class Driver(Gathering):
             return
         self.leader_changes += standing.leader not in ("", before.leader)
         self.vigil.begin()
-        self._forget_offered()
+        self._intake.clear()
         self._proposals.clear()
         if standing.leader:
             self._send_again()

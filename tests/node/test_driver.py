@@ -18,7 +18,7 @@ from cluster.jobs import (
 from cluster.log import Entry, EntryKind
 from node.driver import driver as engine_room
 from node.driver import gathering as timing
-from node.driver import mirroring
+from node.driver import intake, mirroring
 from node.errors import UnknownEntryError
 from tests.node.stillness import Engine
 
@@ -77,7 +77,7 @@ class TestDurability:
         monkeypatch.setattr(engine.sink, "flush", lambda: order.append("flush"))
         engine.disk.held = True
         monkeypatch.setattr(timing, "MAX_BATCH_COMMANDS", 1)
-        monkeypatch.setattr(engine_room, "MAX_BATCH_BYTES", -1)  # each batch is an entry
+        monkeypatch.setattr(intake, "MAX_BATCH_BYTES", -1)  # each batch is an entry
         engine.driver.propose(create(0))
         engine.driver.propose(create(1))
         engine.loop.settle()

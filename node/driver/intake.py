@@ -1,0 +1,83 @@
+"""The leader's intake: the batches of all nodes on their way into the log, several of them in one entry.
+
+What came before in this term is in the log already, or on its way there; it is passed over. Not for: who leads, or when
+the disk can take more (the driver).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from cluster.jobs import Proposal, encode_proposal, propose
+from cluster.raft import OverloadedError, Position, Raft, RefusedError
+from node.driver.gathering import MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Weighed
+
+MAX_WAITING: Final = 64 << 20
+"""Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
+
+
+class Intake:
+    """The batches offered to one leader in its term."""
+
+    def __init__(self, raft: Raft) -> None:
+        self._raft = raft
+        self._waiting: deque[Weighed] = deque()
+        self._size = 0
+        self._taken: dict[str, tuple[int, int, int]] = {}
+        """For each node: the incarnation, and the numbers of the first and last command taken in this term."""
+
+    def __bool__(self) -> bool:
+        """Tell whether anything waits."""
+        return bool(self._waiting)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether there is room for no more."""
+        return self._size > MAX_WAITING
+
+    def take(self, batches: Sequence[Weighed]) -> None:
+        """Keep batches that are to go into the log.
+
+        One that leaves a gap is let go: the table would not take it, and its node is going to send all of them again.
+        """
+        for batch, weight in batches:
+            last = batch.first + len(batch.commands) - 1
+            incarnation, start, end = self._taken.get(batch.node, (0, 0, 0))
+            if batch.incarnation < incarnation:
+                continue
+            if batch.incarnation == incarnation and start <= batch.first and (last <= end or batch.first > end + 1):
+                continue
+            if batch.incarnation > incarnation or batch.first < start:
+                start = batch.first
+            self._taken[batch.node] = (batch.incarnation, start, last)
+            self._waiting.append((batch, weight))
+            self._size += weight
+
+    def enter(self, now: int) -> list[tuple[Position, Proposal]]:
+        """Put what waits into the log, as of `now` (milliseconds since the epoch), as far as one write goes."""
+        entered: list[tuple[Position, Proposal]] = []
+        waiting = self._waiting
+        while waiting and len(entered) < MAX_WRITE_BATCHES:
+            taken = [waiting.popleft()]
+            weight = taken[0][1]
+            while waiting and weight + waiting[0][1] <= MAX_BATCH_BYTES:
+                weight += waiting[0][1]
+                taken.append(waiting.popleft())
+            proposal = propose(now, [batch for batch, _ in taken])
+            try:
+                where = self._raft.propose(encode_proposal(proposal))
+            except OverloadedError:
+                waiting.extendleft(reversed(taken))
+                break
+            except RefusedError:  # the nodes, this one too, will send theirs again
+                self.clear()
+                break
+            self._size -= weight
+            entered.append((where, proposal))
+        return entered
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        self._waiting.clear()
+        self._size = 0
+        self._taken.clear()
