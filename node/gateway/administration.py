@@ -99,11 +99,17 @@ class Administration:
                 yield _row(p.limits_row(name, function.limits))
 
     def _workers(self) -> Iterator[bytes]:
-        sessions = self._table.nodes[self._gateway.driver.name].sessions
+        """List this node's connections, then what the table knows of the other nodes': those that work or listen."""
+        here = self._gateway.driver.name
+        sessions = self._table.nodes[here].sessions
         for number, connection in list(self._gateway.connections.items()):
             session = sessions.get(number)
             abilities = list(session.abilities) if session is not None else []
             yield _row(p.worker_row(number, connection.peer, connection.client_id, abilities))
+        for node in list(self._table.nodes.values()):
+            if node.name != here and node.up:
+                for number, session in list(node.sessions.items()):
+                    yield _row(p.worker_row(number, session.peer, session.client_id, list(session.abilities)))
 
     def _show_jobs(self) -> Iterator[bytes]:
         for job in self._jobs():

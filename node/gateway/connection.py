@@ -262,6 +262,7 @@ class Connection(asyncio.Protocol):
         busy = (
             self._held_back
             or self._tired
+            or self._gateway.overloaded
             or self.waiting > MAX_WAITING
             or self.submitted > MAX_SUBMITTED
             or len(self._inbox) > MAX_INBOX
@@ -326,6 +327,11 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._inbox.clear()
         self._transport.abort()
+
+    def regulate(self) -> None:
+        """Read on, if nothing speaks against it any more."""
+        if not self._reading:
+            self._regulate()
 
     @property
     def stalled(self) -> bool:

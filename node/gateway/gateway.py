@@ -97,6 +97,8 @@ class Gateway:
         """Of these, those whose latest progress the table has not been told, and whose worker says it."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self.overloaded = False
+        """Whether so much is on its way to the table, or to other nodes, that nobody is read from."""
         self.draining = False
         self._drained: Callable[[], None] | None = None
         self._configuration = configuration
@@ -268,6 +270,11 @@ class Gateway:
         for connection in unsent:
             connection.flush()
         self.relay.flush()
+        overloaded = self.driver.congested or self.relay.congested
+        if overloaded is not self.overloaded:
+            self.overloaded = overloaded
+            for connection in list(self.connections.values()):
+                connection.regulate()
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry."""

@@ -80,6 +80,34 @@ class TestAJob:
             assert len({job.workload for job in member.table.jobs.values()}) == 300
 
 
+class TestAnOperator:
+    def test_sees_the_workers_of_every_node(self, cluster):
+        cluster["a"].peer().say(P.SET_CLIENT_ID, b"alpha").say(P.CAN_DO, b"f")
+        cluster["b"].peer().say(P.SET_CLIENT_ID, b"beta").say(P.CAN_DO, b"g")
+        cluster.settle()
+        operator = cluster["c"].peer().send(b"workers\n")
+        cluster.settle()
+        lines = operator.hears()
+        assert [line.split(b" ", 2)[2] for line in lines[:-1]] == [b"- :", b"alpha : f", b"beta : g"]
+        assert lines[-1] == b"."
+
+    def test_can_cancel_a_job_that_runs_elsewhere(self, cluster):
+        worker = cluster["a"].peer().say(P.CAN_DO, b"f")
+        client = cluster["b"].peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        worker.say(P.GRAB_JOB)
+        cluster.settle()
+        operator = cluster["c"].peer().send(b"cancel job " + handle + b"\n")
+        cluster.settle()
+        assert operator.hears() == [b"OK"]
+        assert client.hears() == [(P.WORK_FAIL, handle)]
+        worker.hears()
+        worker.say(P.WORK_COMPLETE, handle, b"late")
+        cluster.wait(1)
+        assert (client.hears(), worker.hears()) == ([], [])
+
+
 class TestTheDeathOfANode:
     def test_gives_its_workers_jobs_to_others_at_once(self, cluster):
         one, two = cluster.followers
