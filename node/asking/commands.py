@@ -82,9 +82,7 @@ def remove(
     site: Site = None,
     secret_file: SecretFile = None,
     *,
-    force: Annotated[
-        bool, typer.Option("--force", metavar=" ", help="Even if it is alive, or the others get too few.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", metavar=" ", help="Even if too few of the others are up.")] = False,
 ) -> int:
     """Remove a node."""
     path = f"/api/v1/cluster/members/{quote(node, safe='')}{'?force=1' if force else ''}"

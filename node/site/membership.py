@@ -120,7 +120,7 @@ class Membership:
 def _read(body: bytes, kind: type[_Body]) -> _Body:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: what should be text is not UTF-8
         raise AnswerError(HTTPStatus.BAD_REQUEST, "bad_request", f"The body cannot be used: {error}.") from None
 
 

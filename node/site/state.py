@@ -143,7 +143,7 @@ class ClusterState(Protocol):
     async def remove(self, node: str, *, force: bool) -> str:
         """Take the member with this id out of the group, once that is committed; return one sentence.
 
-        With `force` although the group could lose its majority by it, or the member is alive and could leave by itself.
+        With `force` even if too few of the others are up for a majority, so that the group stands still.
         Raises `ChangeRefusedError`.
         """
 

@@ -419,6 +419,8 @@ def node(tmp_path):
             "serve",
             "--listen",
             "127.0.0.1:0",
+            "--http",
+            "none",
             "--data-dir",
             str(tmp_path / "data"),
         ]
@@ -522,7 +524,8 @@ class TestANode:
         log = tmp_path / "log"
         node("--log-file", str(log))
         port = await listening_port(log)
-        second = gearmesh("serve", "--listen", f"127.0.0.1:{port}", "--data-dir", str(tmp_path / "other"))
+        arguments = ("--listen", f"127.0.0.1:{port}", "--http", "none", "--data-dir", str(tmp_path / "other"))
+        second = gearmesh("serve", *arguments)
         assert second.returncode == 1
         assert second.stderr.startswith(f"gearmesh: cannot listen on 127.0.0.1:{port}: ")
         assert len(second.stderr.splitlines()) == 1

@@ -374,9 +374,9 @@ class TestRefusals:
         assert problem.startswith(f"--config: {path} is not a TOML file: ")
 
     def test_a_table_in_the_file_is_refused_with_the_reason(self, toml):
-        file = toml('[server]\nname = "x"')
+        file = toml('[zzz]\nname = "x"')
         assert problems(config_file=file) == (
-            f'{file}: "server" is no setting; there are no tables, all keys stand at the top',
+            f'{file}: "zzz" is no setting; there are no tables, all keys stand at the top',
         )
 
     def test_a_key_with_hyphens_is_answered_with_the_right_one(self, toml):

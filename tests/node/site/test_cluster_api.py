@@ -74,7 +74,18 @@ class TestAdding:
         assert state.asked == []
 
     @pytest.mark.parametrize(
-        "body", [b"", b"{}", b"[]", b"{", b'{"address": 1}', b'{"address": "h", "role": "voter"}', b"\xff"]
+        "body",
+        [
+            b"",
+            b"{}",
+            b"[]",
+            b"{",
+            b'{"address": 1}',
+            b'{"address": "h", "role": "voter"}',
+            b"\xff",
+            b'{"address": "\xff"}',
+            b'{"a": ' + b"[" * 10_000,
+        ],
     )
     async def test_with_another_body_is_refused(self, visitor, state, body):
         answer = await visitor.change("POST", MEMBERS, body)
