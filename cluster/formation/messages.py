@@ -163,5 +163,5 @@ def decode(data: bytes | bytearray | memoryview) -> Message:
         raise FormationMessageError(f"a formation message of version {view[0]}; this node speaks {WIRE_VERSION}")
     try:
         return _decoder.decode(view[1:])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FormationMessageError(f"not a formation message that this node knows: {error}") from error

@@ -22,8 +22,6 @@ class Neighbours:
         """The last known name of every node that was ever heard."""
         self.groups: dict[str, Presence] = {}
         """The groups that were ever seen, by id, with the last presence of one of their nodes."""
-        self._grouped: dict[str, str] = {}
-        """The group of every node that was ever heard to have one. It never has another: that would be another node."""
 
     @property
     def links(self) -> tuple[str, ...]:
@@ -71,14 +69,11 @@ class Neighbours:
         last = self._linked[sender]
         if last is not None and last.instance == presence.instance and last.sequence >= presence.sequence:
             return False
-        if presence.group != self._grouped.get(sender, presence.group):
-            return False  # late words of a time before it had a group
         self._linked[sender] = presence
         self._clocks[sender] = presence.time - wall
         self.names[sender] = presence.name
         if presence.group:
             self.groups[presence.group] = presence
-            self._grouped[sender] = presence.group
         return True
 
     def clock_difference(self, node: str) -> int:

@@ -80,7 +80,7 @@ def decode_record(data: bytes | None) -> Record:
         )
     try:
         return _decoder.decode(memoryview(data)[1:])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise FormationRecordError(f"the record of this node's group cannot be read: {error}") from error
 
 
