@@ -1,7 +1,7 @@
 """Nodes, their disks, and a network between them that loses, repeats, delays and reorders, all from one seed.
 
-A node is a `Forming` until it has a group, then an `Admission` of which only what it says of itself matters here. What is
-checked at every step is in `World.check` and `_bind`.
+A node is a `Forming` until it has a group, then an `Admission` of which only what it says of itself matters here. What
+is checked at every step is in `record_changed` and `bind`.
 """
 
 import random
