@@ -89,7 +89,9 @@ class Connection(asyncio.Protocol):
     # --- sending
 
     def write(self, tag: bytes, body: bytes) -> None:
-        """Send one frame; the transport keeps what the kernel does not take."""
+        """Send one frame, or nothing on a connection that ends; the transport keeps what the kernel does not take."""
+        if self.transport.is_closing():
+            return
         size = len(tag) + len(body)
         mask = _MASKED if self._mask else 0
         if size < 126:
@@ -143,7 +145,7 @@ class Connection(asyncio.Protocol):
         self._pass_on()
 
     def _resume(self) -> None:
-        if self._paused:
+        if self._paused and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
 

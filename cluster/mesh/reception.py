@@ -6,7 +6,7 @@ of which there are some in all and some for each host, and a deadline. Not for: 
 """
 
 import asyncio
-import contextlib
+import functools
 import logging
 import socket
 from collections import Counter
@@ -148,7 +148,7 @@ class Reception:
         self._arrivals[handler] = arrival
         opening = self._loop.create_task(self._open(sock, handler, arrival))
         self._openings.add(opening)
-        opening.add_done_callback(self._openings.discard)
+        opening.add_done_callback(functools.partial(self._opened, sock, handler, arrival))
 
     def _make_room(self, fewer_than: int) -> bool:
         """Drop the oldest connection of the host that has most, if that is more than the newcomer's host would have."""
@@ -167,20 +167,22 @@ class Reception:
     async def _open(self, sock: socket.socket, handler: RequestHandler, arrival: Arrival) -> None:
         context = None if self._certificates is None else self._certificates.for_accepting()
         patience = None if context is None else self._timing.handshake
-        try:
-            transport, _ = await self._loop.connect_accepted_socket(
-                lambda: handler, sock, ssl=context, ssl_handshake_timeout=patience
-            )
-        except (OSError, asyncio.CancelledError) as error:
-            if isinstance(error, OSError):
-                self._explain(arrival, f"TLS: {error}")
+        arrival.transport, _ = await self._loop.connect_accepted_socket(
+            lambda: handler, sock, ssl=context, ssl_handshake_timeout=patience
+        )
+
+    def _opened(
+        self, sock: socket.socket, handler: RequestHandler, arrival: Arrival, opening: asyncio.Task[None]
+    ) -> None:
+        self._openings.discard(opening)
+        if opening.cancelled() or opening.exception() is not None:
+            if not opening.cancelled():
+                self._explain(arrival, f"TLS: {opening.exception()}")
             self._arrivals.pop(handler, None)
             self._depart(arrival)
             sock.close()
-            return
-        arrival.transport = transport
-        if handler not in self._arrivals:
-            transport.abort()
+        elif arrival.transport is not None and (self._stopped or handler not in self._arrivals):
+            arrival.transport.abort()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         arrival = self._arrivals.get(request.protocol)
@@ -260,6 +262,5 @@ class Reception:
         for arrival in list(self._arrivals.values()):
             if arrival.transport is not None:
                 arrival.transport.abort()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._openings)
+        await asyncio.gather(*self._openings, return_exceptions=True)
         await self._http.shutdown(1.0)

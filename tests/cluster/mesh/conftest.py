@@ -4,9 +4,16 @@ import gc
 
 import pytest
 import structlog
+import uvloop
 
 from cluster.mesh import mesh
 from tests.cluster.mesh.nodes import Nodes
+
+
+def pytest_asyncio_loop_factories():
+    """Test with the loop that nodes use, and with the one whose transports are the measure."""
+    return {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
 
 _stretch = functools.cache(mesh.stretch)
 
@@ -26,7 +33,7 @@ async def nodes():
     for _ in range(3):
         await asyncio.sleep(0)
     # A connection that nobody closed warns when it is collected, and warnings are errors.
-    gc.collect()
+    gc.collect(1)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 

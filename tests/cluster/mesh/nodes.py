@@ -94,6 +94,9 @@ class Node:
     async def told_of(self, *event):
         await self.until(lambda: event in self.told)
 
+    async def told_times(self, count, *event):
+        await self.until(lambda: self.told.count(event) >= count)
+
     async def has_got(self, count):
         await self.until(lambda: len(self.got) >= count)
 
@@ -143,7 +146,7 @@ class Nodes:
 async def eventually(condition):
     """Wait until something is true that nobody tells of."""
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(0.005)
 
 

@@ -1,7 +1,10 @@
 """How links come about, carry messages, and end."""
 
 import asyncio
+import contextlib
+import itertools
 import os
+import pathlib
 import socket
 
 import pytest
@@ -141,7 +144,7 @@ class TestManyNodes:
 
     async def test_find_each_other_along_a_chain(self, nodes):
         everybody = [await nodes.start(name) for name in "abcd"]
-        for node, next_one in zip(everybody, everybody[1:], strict=False):
+        for node, next_one in itertools.pairwise(everybody):
             node.dial(next_one)
         for node in everybody:
             await node.linked(*(other for other in everybody if other is not node))
@@ -185,11 +188,10 @@ class TestDiallingFromBothSides:
 class TestALostLink:
     async def test_comes_back_by_itself_whoever_had_dialled(self, nodes):
         one, two = await nodes.pair()
-        for breaker, other in ((one, two), (two, one), (one, two)):
-            before = breaker.told.count(("up", other.id)), other.told.count(("up", breaker.id))
+        for count, (breaker, other) in enumerate(((one, two), (two, one), (one, two)), start=2):
             breaker.break_link(other)
-            await breaker.until(lambda: breaker.told.count(("up", other.id)) == before[0] + 1)
-            await other.until(lambda: other.told.count(("up", breaker.id)) == before[1] + 1)
+            await breaker.told_times(count, "up", other.id)
+            await other.told_times(count, "up", breaker.id)
         assert one.told == [("up", "b")] + [("down", "b"), ("up", "b")] * 3
 
     async def test_comes_back_when_only_the_end_that_was_dialled_can_dial(self, nodes):
@@ -197,15 +199,14 @@ class TestALostLink:
         one.mesh.forget("127.0.0.1", two.port)
         one.mesh._dialler.dial = lambda *args, **named: None
         two.break_link(one)
-        await two.until(lambda: two.told.count(("up", "a")) == 2)
+        await two.told_times(2, "up", "a")
         assert two.mesh.peers["a"].dialled
 
     async def test_is_not_gone_as_long_as_the_node_listens(self, nodes):
         one, two = await nodes.pair()
-        for _ in range(5):
-            count = one.told.count(("up", "b"))
+        for count in range(2, 7):
             one.break_link(two)
-            await one.until(lambda count=count: one.told.count(("up", "b")) == count + 1)
+            await one.told_times(count, "up", "b")
         assert ("gone", "b") not in one.told
         assert ("gone", "a") not in two.told
 
@@ -214,7 +215,7 @@ class TestALostLink:
         # Who does not read does not see that the connection was reset.
         one.link(two).connection.transport.pause_reading()
         two.break_link(one)
-        await two.until(lambda: two.told.count(("up", "a")) == 2)
+        await two.told_times(2, "up", "a")
         assert one.told == [("up", "b"), ("down", "b"), ("up", "b")]
 
     async def test_that_says_nothing_for_long_is_down(self, nodes):
@@ -264,7 +265,7 @@ class TestGone:
         await two.die()
         again = await nodes.start("b", instance="b-2", port=port)
         again.dial(one)
-        await one.until(lambda: one.told.count(("up", "b")) == 2)
+        await one.told_times(2, "up", "b")
         assert one.told == [("up", "b"), ("down", "b"), ("gone", "b"), ("up", "b")]
 
     async def test_is_not_told_where_a_node_is_not_what_it_seems_behind_address_translation(self, nodes):
@@ -294,7 +295,7 @@ class TestRefuse:
         loop = asyncio.get_running_loop()
         one.mesh.refuse("b", "for a test")
         began = loop.time()
-        await one.until(lambda: one.told.count(("up", "b")) == 2)
+        await one.told_times(2, "up", "b")
         assert loop.time() - began >= QUICK.refusal * 0.9
         await two.linked(one)
 
@@ -308,13 +309,11 @@ class TestRefuse:
 class TestClose:
     async def test_leaves_no_task_and_no_socket(self, nodes):
         def sockets():
-            return [link for link in map(readlink, os.listdir("/proc/self/fd")) if link.startswith("socket:")]
-
-        def readlink(descriptor):
-            try:
-                return os.readlink(f"/proc/self/fd/{descriptor}")
-            except FileNotFoundError:
-                return ""
+            found = set()
+            for descriptor in pathlib.Path("/proc/self/fd").iterdir():
+                with contextlib.suppress(FileNotFoundError):
+                    found.add(str(descriptor.readlink()))
+            return {link for link in found if link.startswith("socket:")}
 
         before = sockets()
         one, two = await nodes.pair()
