@@ -45,6 +45,9 @@ from node.recovery import FORMATION, Identity, Recovery
 TICK: Final = 0.1
 """Seconds between two looks at the clock."""
 
+WORTH_LOGGING: Final = 1.0
+"""Seconds that a node waits for the same thing before it is logged: most of it passes in a moment."""
+
 log = structlog.get_logger()
 
 
@@ -59,6 +62,9 @@ class Membership:
         self.reason = ""
         """What the node waits for, or why it is in no group any more; empty when it is in its group."""
         self.group = ""
+        self._since = 0.0
+        """Since when that is the reason."""
+        self._logged = ""
         self._configuration = configuration
         self._identity = identity
         self._peers = peers
@@ -129,6 +135,10 @@ class Membership:
         if self._machine is not None:
             self._machine.tick(_now(), _wall())
             self._carry_out()
+        if self.reason != self._logged and self._loop.time() - self._since >= WORTH_LOGGING:
+            self._logged = self.reason
+            if self.reason:
+                log.info("waiting", reason=self.reason)
 
     def close(self) -> None:
         """Do nothing more."""
@@ -223,10 +233,9 @@ class Membership:
                 self._peers.mesh.refuse(node, reason)
             case Report(reason):
                 self.reason = reason
-                if reason:
-                    log.info("waiting", reason=reason)
+                self._since = self._loop.time()
             case Removed(reason):
-                self.reason = reason
+                self.reason = self._logged = reason
                 log.error("removed", reason=reason)
             case ProposeConfiguration(change):
                 assert self._driver is not None

@@ -157,6 +157,7 @@ class _Server:
             self._listeners, gateway.accept, backlog=settings.backlog, name=settings.name, changed=self._opened
         )
         self._status.driver, self._status.gateway = driver, gateway
+        self._status.group = found.record.group
         disk.start()
         try:
             if self._membership is not None and self._peers is not None:
@@ -293,7 +294,7 @@ class _Server:
     async def _drain(self, gateway: Gateway, driver: Driver) -> None:
         """Let running jobs end, and everything accepted so far be answered."""
         timeout = self._configuration.drain_timeout
-        log.info("draining", running=gateway.running, timeout=timeout)
+        log.info("draining", running=gateway.running, awaited=gateway.awaited, timeout=timeout)
         self._stop.clear()  # a second signal, or a failure, ends the waiting
         if not await self._unless_stopped(_handed_over(self._status, driver)):
             return
@@ -302,8 +303,8 @@ class _Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._unless_stopped(_wait(drained))
-        if gateway.running:
-            log.warning("not_drained", running=gateway.running)
+        if gateway.running or gateway.awaited:
+            log.warning("not_drained", running=gateway.running, awaited=gateway.awaited)
         settled = asyncio.Event()
         driver.when_settled(settled.set)
         if self._failure is None:

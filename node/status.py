@@ -36,16 +36,18 @@ class NodeStatus:
         self.driver: Driver | None = None
         self.gateway: Gateway | None = None
         self.mesh_address: Address | None = None
+        self.group = ""
+        """The id of the group, once there is one."""
         self._settings = settings
         self._node = node
 
     def status(self) -> ClusterStatus:
         """Return the cluster as it is now."""
-        driver, membership = self.driver, self.membership
+        driver = self.driver
         reason = self._reason()
         return ClusterStatus(
             cluster=self._settings.cluster,
-            group=membership.group if membership is not None else "",
+            group=self.group,
             node=ThisNode(
                 id=self._node,
                 name=self._settings.name,

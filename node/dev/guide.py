@@ -1,6 +1,6 @@
 """What to try next, once a cluster on one machine is ready."""
 
-from node.dev.layout import ClusterLayout, NodeLayout, reachable
+from node.dev.layout import ClusterLayout, NodeLayout, reachable, shown
 
 
 def guide(layout: ClusterLayout, *, can_start_again: bool) -> str:
@@ -15,7 +15,7 @@ def guide(layout: ClusterLayout, *, can_start_again: bool) -> str:
         (f"gearman {_at(last)} -f wc </etc/passwd", f"a client at {last.name}: waits for the count"),
         (f"gearman {_at(middle)} -b -f wc </etc/passwd", f"a background job: {kept} when acknowledged"),
         (f"gearadmin {_at(middle)} --status --workers", "any node answers for all"),
-        (f"gearmesh cluster members --http {reachable(first.http)}", "who is there, and who leads"),
+        (f"{shown(list(layout.program))} cluster members --site {first.site}", "who is there, and who leads"),
         (f"curl {first.site}/api/v1/cluster", "the same as JSON"),
         *((f"kill -9 $(cat {node.pid_file})", f"end {node.name} as a power cut would") for node in layout.nodes),
     ]

@@ -399,6 +399,9 @@ class Gateway:
         """Look after what other nodes owe this one, and this one them."""
         self._listening.tick()
         self.relay.tick()
+        if self.draining:
+            self._hang_up_on_the_idle()
+            self.check_drained()
 
     def listeners_of(self, job: Job) -> Iterable[Session]:
         """Tell who is to hear of this job."""
@@ -430,21 +433,45 @@ class Gateway:
         """How many jobs the workers of this node run at the moment."""
         return sum(len(c.worker.running) for c in self.connections.values() if c.worker is not None)
 
+    @property
+    def awaited(self) -> int:
+        """How many jobs that workers of other nodes have are waited for by clients of this one."""
+        here = self.table.nodes.get(self.driver.name)
+        return 0 if here is None else sum(self._awaits(session) for session in list(here.sessions.values()))
+
+    def _awaits(self, session: Session) -> bool:
+        jobs = self.table.jobs
+        return any(number in jobs and jobs[number].holder is not None for number in session.listening)
+
     def drain(self, drained: Callable[[], None]) -> None:
         """Give out nothing more: reservations go back, workers are told NO_JOB, new connections are refused.
 
-        `drained` is called once no job runs here any more.
+        Where there are other nodes, whoever waits for nothing here is hung up on, so as to go on there. `drained` is
+        called once no job runs here any more, and nobody here waits for one that runs.
         """
         self.draining = True
         self.assigning.drain()
         self._drained = drained
+        self._hang_up_on_the_idle()
         self.check_drained()
 
     def check_drained(self) -> None:
-        """Say so when no job runs here any more."""
-        if self._drained is not None and not self.running:
+        """Say so when no job runs here any more, or is waited for here."""
+        if self._drained is not None and not self.running and not self.awaited:
             self._drained()
             self._drained = None
+
+    def _hang_up_on_the_idle(self) -> None:
+        if self.driver.alone:
+            return  # they have nowhere to go
+        here = self.table.nodes.get(self.driver.name)
+        sessions = here.sessions if here is not None else {}
+        for number, connection in list(self.connections.items()):
+            session = sessions.get(number)
+            worker = connection.worker
+            busy = connection.waiting or (worker is not None and worker.running)
+            if not busy and not (session is not None and session.listening):
+                connection.close()
 
     def begin(self, incarnation: int) -> None:
         """Begin with the sessions of a new incarnation of this node."""

@@ -288,3 +288,24 @@ class TestALeaderThatIsAskedToHandOver:
         assert heir.leads
         assert [client.hears()[0][0] for client in clients] == [P.JOB_CREATED] * 3
         assert len(heir.table.jobs) == 3
+
+
+class TestANodeThatIsAskedToStop:
+    def test_hangs_up_on_the_idle_at_once_and_on_others_when_they_have_their_answers(self, cluster):
+        one, two = cluster.followers
+        idle = one.peer()
+        worker = two.peer().say(P.CAN_DO, b"f")
+        client = one.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        worker.say(P.GRAB_JOB)
+        cluster.settle()
+        drained: list[int] = []
+        with cluster.loop.running():
+            one.gateway.drain(lambda: drained.append(1))
+        cluster.wait(1)
+        assert (idle.wire.closed, client.wire.closed, drained) == (True, False, [])
+        worker.say(P.WORK_COMPLETE, handle, b"out")
+        cluster.wait(0.3)
+        assert client.hears() == [(P.WORK_COMPLETE, handle, b"out")]
+        assert (client.wire.closed, drained) == (True, [1])
