@@ -44,6 +44,7 @@ VOLUME /var/lib/gearmesh
 # Gearman, the mesh between nodes, the HTTP site
 EXPOSE 4730 4731 4780
 STOPSIGNAL SIGTERM
+# Alive, not ready: what restarts containers by this would not mend a cluster that lacks nodes.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["gearmesh", "healthcheck"]
 ENTRYPOINT ["gearmesh"]
 CMD ["serve"]

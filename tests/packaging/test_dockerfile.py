@@ -72,6 +72,10 @@ class TestDockerfile:
         assert instructions("CMD", LAST_STAGE) == ['["serve"]']
         assert instructions("STOPSIGNAL") == ["SIGTERM"]
 
+    def test_health_is_being_alive_which_does_not_depend_on_other_nodes(self):
+        (health,) = instructions("HEALTHCHECK")
+        assert health.endswith('CMD ["gearmesh", "healthcheck"]')
+
     def test_what_is_exposed_is_what_a_node_listens_on(self):
         assert instructions("EXPOSE") == ["4730 4731 4780"]
 
