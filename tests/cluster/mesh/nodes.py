@@ -156,9 +156,9 @@ def refusals(logs):
 
 
 @contextlib.asynccontextmanager
-async def raw(port, *, source="127.0.0.1"):
+async def raw(port, *, source="127.0.0.1", **named):
     """Connect without saying anything."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0), **named)
     try:
         yield reader, writer
     finally:
