@@ -28,7 +28,7 @@ from cluster.formation.messages import (
 )
 from cluster.formation.neighbours import Neighbours
 from cluster.formation.record import Founder, Joiner, encode_record
-from cluster.raft import Configuration
+from cluster.raft import Configuration, bootstrap
 
 _MINUTE: Final = 60_000
 
@@ -58,6 +58,10 @@ class _Ticket(msgspec.Struct):
     deadline: int
 
 
+def _admitted(record: Founder | Joiner) -> int:
+    return bootstrap().index if isinstance(record, Founder) else record.admitted
+
+
 class Admission:
     """One node of a group. See the package for how to drive it."""
 
@@ -80,7 +84,8 @@ class Admission:
         """
         self._settings = settings
         self._record = record
-        self._admitted = isinstance(record, Founder) or record.admitted
+        self._admitted = _admitted(record)
+        """As of which entry this node is in the group; 0 as long as it is not, durably."""
         self._configuration = configuration
         self._index = index
         self._randrange = randrange
@@ -228,7 +233,7 @@ class Admission:
     def persisted(self) -> None:
         """Go on after the record that was handed out last is on disk."""
         self._persisting = False
-        self._admitted = True
+        self._admitted = _admitted(self._record)
         self._see_to_admission()
         self._go_on()
 
@@ -298,11 +303,11 @@ class Admission:
         """Take note of being in the group, durably; and of not being in it any more."""
         within = self._settings.node in self._configuration.members
         if self._admitted:
-            if not within:
+            if not within and self._index > self._admitted:
                 self._remove()
         elif within and not self._persisting and isinstance(self._record, Joiner):
             self._persisting = True
-            self._record = msgspec.structs.replace(self._record, admitted=True)
+            self._record = msgspec.structs.replace(self._record, admitted=self._index)
             self._do(Persist(encode_record(self._record)))
 
     def _remove(self) -> None:
@@ -333,7 +338,7 @@ class Admission:
         elif (
             presence.state is State.MEMBER
             and self._admitted
-            and presence.index > self._index
+            and presence.index > max(self._index, self._admitted)
             and self._settings.node not in presence.members
         ):
             self._remove()

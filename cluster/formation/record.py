@@ -1,6 +1,6 @@
 """What a node must not forget of how its group came to be: one record, which is one note on its disk.
 
-    Free ──▶ Accepted ──▶ Founder        Free ──▶ Founder (the proposer)        Free ──▶ Joiner(admitted=False) ──▶ True
+    Free ──▶ Accepted ──▶ Founder        Free ──▶ Founder (the proposer)        Free ──▶ Joiner ──▶ Joiner, admitted
       ◀─────────┘
 
 `Founder` and `Joiner` are for life: a node belongs to one group, and leaves it by losing its data directory. Not for:
@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.formation.bounds import Name, NodeId, Nodes
+from cluster.formation.bounds import Count, Name, NodeId, Nodes
 from cluster.formation.errors import FormationRecordError
 
 RECORD_VERSION: Final = 1
@@ -55,8 +55,9 @@ class Joiner(msgspec.Struct, frozen=True, array_like=True, tag=4):
     group: NodeId
     members: Nodes
     """Who was in the group when it was found: for messages."""
-    admitted: bool = False
-    """Whether the node has been in a committed configuration. From then on, not to be in it means to be removed."""
+    admitted: Count = 0
+    """The entry with the first committed configuration that the node saw itself in; 0 as long as there was none. Not to
+    be in a later one means to be removed; after a restart, earlier ones pass by once more."""
 
 
 Record = Free | Accepted | Founder | Joiner

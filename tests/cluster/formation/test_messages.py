@@ -134,7 +134,7 @@ class TestRecords:
             st.just(Free()),
             st.builds(Accepted, proposals),
             st.builds(Founder, node_ids, nodes),
-            st.builds(Joiner, node_ids, nodes, st.booleans()),
+            st.builds(Joiner, node_ids, nodes, counts),
         )
     )
     def test_come_back_as_they_were(self, record):
