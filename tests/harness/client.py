@@ -52,10 +52,16 @@ class Client(Connection):
         return await self.created(within=within)
 
     async def submit_background(
-        self, function: bytes, workload: bytes = b"", *, unique: bytes = b"", priority: str = "normal"
+        self,
+        function: bytes,
+        workload: bytes = b"",
+        *,
+        unique: bytes = b"",
+        priority: str = "normal",
+        within: float = PATIENCE,
     ) -> bytes:
         """Submit a background job and return its handle once the server has taken it."""
-        return await self.submit(function, workload, unique=unique, priority=priority, background=True)
+        return await self.submit(function, workload, unique=unique, priority=priority, background=True, within=within)
 
     def send_job(
         self,

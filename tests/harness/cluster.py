@@ -305,7 +305,7 @@ class Cluster:
         among: Iterable[Node] | None = None,
         within: float = FORMING,
     ) -> None:
-        """Wait until the running nodes (or those of `among`) agree on a leader and on who are the members.
+        """Wait until the running nodes (or those of `among`) are ready, and agree on the leader and on the members.
 
         These are `voters`, by default all that run, and all of them vote.
         """
@@ -314,8 +314,9 @@ class Cluster:
 
         async def as_wanted() -> bool:
             views = await self._views(asked)
-            return all(
+            return len({(view.leader, view.term) for view in views if view is not None}) == 1 and all(
                 view is not None
+                and view.ready
                 and view.leader is not None
                 and view.voters == wanted
                 and len(view.members) == len(wanted)

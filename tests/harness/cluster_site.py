@@ -32,6 +32,8 @@ class View(NamedTuple):
 
     node: str
     """The id of the node that was asked."""
+    ready: bool
+    """Whether it takes Gearman connections."""
     leader: str | None
     """The id of the leader that it knows."""
     term: int
@@ -63,4 +65,4 @@ def view(body: bytes) -> View:
     """Read the answer of /api/v1/cluster."""
     said: dict[str, Any] = json.loads(body)
     members = tuple(Member(member["id"], member["name"], member["role"] == "voter") for member in said["members"])
-    return View(said["node"]["id"], said["leader"], said["term"], members)
+    return View(said["node"]["id"], said["node"]["ready"], said["leader"], said["term"], members)
