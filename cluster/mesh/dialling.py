@@ -7,9 +7,10 @@ import asyncio
 import errno
 import random
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import aiohttp
+import structlog
 from yarl import URL
 
 from cluster.mesh.certificates import Certificates
@@ -29,6 +30,8 @@ from cluster.mesh.reception import PATH
 from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Timing
 
+_log: Final = structlog.get_logger()
+
 
 class Target:
     """One address."""
@@ -45,7 +48,8 @@ class Target:
         """Whether it is this node's own address."""
         self.failures = 0
         self.failing_since: float | None = None
-        self.linked_at: float | None = None
+        self.held = 0.0
+        """For how many seconds the link that was lost last had held."""
         self.wake = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
@@ -130,10 +134,11 @@ class Dialler:
         if target is not None and target.task is not None:
             target.task.cancel()
 
-    def redial(self, node: str) -> None:
-        """Dial a node at once: its link is lost."""
+    def lost(self, node: str, held: float) -> None:
+        """Dial a node: the link with it is lost, `held` seconds after it came up."""
         for target in self._targets.values():
             if target.node == node:
+                target.held = held
                 target.wake.set()
 
     async def stop(self) -> None:
@@ -152,32 +157,36 @@ class Dialler:
     async def _keep(self, target: Target) -> None:
         while True:
             if target.own or self._owner.linked(target.node):
-                await self._sleep(target, None)
-                self._renew(target)
-            elif (delay := self._owner.held_back(target.node)) > 0:
-                await self._sleep(target, delay)
-            elif await self._attempt(target):
-                target.linked_at = self._loop.time()
-            elif self._hopeless(target):
-                del self._targets[target.address]
-                return
-            else:
-                await self._sleep(target, self._delay(target))
+                await self._pause(target, None)
+                delay = self._after_loss(target)
+            elif (delay := self._owner.held_back(target.node)) <= 0:
+                if await self._attempt(target):
+                    continue
+                if self._hopeless(target):
+                    del self._targets[target.address]
+                    return
+                delay = self._delay(target)
+            while delay > 0 and await self._pause(target, delay):
+                delay = self._after_loss(target)
 
-    async def _sleep(self, target: Target, delay: float | None) -> None:
+    async def _pause(self, target: Target, delay: float | None) -> bool:
+        """Wait; tell whether a link was lost meanwhile."""
         target.wake.clear()
         try:
             async with asyncio.timeout(delay):
                 await target.wake.wait()
         except TimeoutError:
-            pass
+            return False
+        return True
 
-    def _renew(self, target: Target) -> None:
-        """After a link is lost: begin anew, unless it was one of those that never hold."""
-        since, target.linked_at = target.linked_at, None
-        if since is None or self._loop.time() - since >= self._timing.settled:
-            target.failures = 0
+    def _after_loss(self, target: Target) -> float:
+        """Tell how long to wait after a link was lost: not at all, unless it is one of several that did not hold."""
         target.failing_since = None
+        if target.held >= self._timing.settled:
+            target.failures = 0
+            return 0.0
+        target.failures += 1
+        return 0.0 if target.failures == 1 else self._delay(target)
 
     def _delay(self, target: Target) -> float:
         longest = min(self._timing.longest_delay, self._timing.first_delay * 2.0 ** min(target.failures - 1, 20))
@@ -216,9 +225,9 @@ class Dialler:
                 self._refusals.report(host, f"TLS: {error.os_error}")
         except aiohttp.WSServerHandshakeError as error:
             self._refusals.report(host, f"it is no node: it answers {error.status} to the request for a link")
-        except (ClosedError, TimeoutError, OSError, aiohttp.ClientError, ValueError):
+        except (ClosedError, TimeoutError, OSError, OverflowError, aiohttp.ClientError, ValueError) as error:
             # Not there at present; the next attempt may find it.
-            pass
+            _log.debug("dial_failed", address=host, error=str(error) or type(error).__name__)
         else:
             return True
         return False

@@ -63,7 +63,8 @@ class Link:
         self._timing = timing
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(limits.lanes(), limits.max_message)
-        self._inbox = Inbox(received, self._control_received, limits.max_message)
+        self._received = received
+        self._inbox = Inbox(self._message_received, self._control_received, limits.max_message)
         self._flushing = False
         self._ended = False
         self._heard_at = self._looked_at = self._loop.time()
@@ -126,8 +127,6 @@ class Link:
 
     def frame_received(self, frame: bytes) -> None:
         """Take a frame from the connection. Raises ProtocolError."""
-        if self._ended:
-            return
         self._incoming.check(frame)
         self._inbox.take(frame, self._incoming.size)
 
@@ -144,6 +143,10 @@ class Link:
             self._end()
             self._owner.link_ended(self, error)
 
+    def _message_received(self, lane: Lane, data: bytes) -> None:
+        if not self._ended:
+            self._received(lane, data)
+
     def _control_received(self, word: Control) -> None:
         match word:
             case Ping():
@@ -151,7 +154,8 @@ class Link:
             case Pong():
                 pass
             case Acquaintances():
-                self._owner.acquaintances_told(self, word)
+                if not self._ended:
+                    self._owner.acquaintances_told(self, word)
             case Goodbye():
                 self.farewell = word
                 raise ClosedError("it said goodbye")

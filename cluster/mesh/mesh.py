@@ -292,7 +292,7 @@ class Mesh:
             if link.evidence is not None:
                 self._dialler.dial(link.evidence, asked=False)
         self._dialler.dial(link.peer.address, asked=False)
-        self._dialler.redial(node)
+        self._dialler.lost(node, self._loop.time() - link.peer.since)
 
     def acquaintances_told(self, link: Link, told: Acquaintances) -> None:
         """Dial those whom a peer is linked to and this node is not."""

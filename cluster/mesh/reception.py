@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from cluster.mesh.certificates import Certificates
 from cluster.mesh.connection import Connection, plain
@@ -70,7 +69,7 @@ class _HttpServer(web.Server):
         )
         self._reception = reception
 
-    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self._reception.connection_lost(handler)
 
@@ -97,7 +96,7 @@ class Reception:
         self._loop = asyncio.get_running_loop()
         self._http = _HttpServer(self._handle, self)
         self._unproven: Counter[str] = Counter()
-        self._arrivals: dict[RequestHandler, Arrival] = {}
+        self._arrivals: dict[web.RequestHandler, Arrival] = {}
         self._openings: set[asyncio.Task[None]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._punished: set[Arrival] = set()
@@ -164,7 +163,7 @@ class Reception:
         worst.prove()
         return True
 
-    async def _open(self, sock: socket.socket, handler: RequestHandler, arrival: Arrival) -> None:
+    async def _open(self, sock: socket.socket, handler: web.RequestHandler, arrival: Arrival) -> None:
         context = None if self._certificates is None else self._certificates.for_accepting()
         patience = None if context is None else self._timing.handshake
         arrival.transport, _ = await self._loop.connect_accepted_socket(
@@ -172,7 +171,7 @@ class Reception:
         )
 
     def _opened(
-        self, sock: socket.socket, handler: RequestHandler, arrival: Arrival, opening: asyncio.Task[None]
+        self, sock: socket.socket, handler: web.RequestHandler, arrival: Arrival, opening: asyncio.Task[None]
     ) -> None:
         self._openings.discard(opening)
         if opening.cancelled() or opening.exception() is not None:
@@ -213,7 +212,7 @@ class Reception:
             arrival.explained = True
             self._refusals.report(arrival.host, reason)
 
-    def connection_lost(self, handler: RequestHandler) -> None:
+    def connection_lost(self, handler: web.RequestHandler) -> None:
         """Take note that a connection has ended (aiohttp)."""
         arrival = self._arrivals.pop(handler, None)
         if arrival is not None:

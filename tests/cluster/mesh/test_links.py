@@ -202,6 +202,25 @@ class TestALostLink:
         await two.told_times(2, "up", "a")
         assert two.mesh.peers["a"].dialled
 
+    async def test_that_does_not_hold_is_dialled_later_each_time(self, nodes):
+        one, two = await nodes.start("a", timing=changed(QUICK, first_delay=0.001)), await nodes.start("b")
+        two.mesh._dialler.dial = lambda *args, **named: None
+        one.dial(two)
+        (target,) = one.mesh._dialler._targets.values()
+        for count in range(1, 7):
+            await one.told_times(count, "up", "b")
+            one.break_link(two)
+        await one.told_times(7, "up", "b")
+        assert target.failures >= 6
+
+    async def test_that_held_is_dialled_at_once(self, nodes):
+        one, two = await nodes.pair(timing=changed(QUICK, settled=0.0))
+        (target,) = one.mesh._dialler._targets.values()
+        target.failures = 10
+        one.break_link(two)
+        await one.told_times(2, "up", "b")
+        assert target.failures == 0
+
     async def test_is_not_gone_as_long_as_the_node_listens(self, nodes):
         one, two = await nodes.pair()
         for count in range(2, 7):
@@ -261,7 +280,7 @@ class TestGone:
     async def test_is_told_when_another_process_of_the_node_answers(self, nodes):
         one, two = await nodes.pair()
         port = two.port
-        one.mesh._dialler.redial = lambda node: None
+        one.mesh._dialler.lost = lambda node, held: None
         await two.die()
         again = await nodes.start("b", instance="b-2", port=port)
         again.dial(one)
