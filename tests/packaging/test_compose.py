@@ -146,7 +146,13 @@ class TestSecretScript:
         def run(*, value: str = "", file: str = "") -> str:
             given.write_text(file)
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-            subprocess.run(["sh", "-euc", command], env={"GEARMESH_SECRET": value, "PATH": path}, check=True)
+            subprocess.run(
+                ["sh", "-euc", command],
+                env={"GEARMESH_SECRET": value, "PATH": path},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             assert [found.name for found in volume.iterdir()] == ["secret"]
             assert (volume / "secret").stat().st_mode & 0o777 == 0o600
             return (volume / "secret").read_text().rstrip("\n")
@@ -162,9 +168,16 @@ class TestSecretScript:
         assert script(value='with "quotes" and $signs %s', file="from a file") == 'with "quotes" and $signs %s'
 
     def test_takes_the_file_when_there_is_no_variable(self, script):
-        assert script(file="from a file\n") == "from a file"
+        assert script(file="all from one file\n") == "all from one file"
 
     def test_follows_a_secret_that_is_changed_and_keeps_one_that_is_not_given_any_more(self, script):
-        assert script(value="first") == "first"
-        assert script(value="second") == "second"
-        assert script() == "second"
+        assert script(value="the first of them") == "the first of them"
+        assert script(value="the second of them") == "the second of them"
+        assert script() == "the second of them"
+
+    def test_refuses_one_that_can_be_guessed_and_keeps_the_one_before(self, script):
+        made = script()
+        with pytest.raises(subprocess.CalledProcessError) as refusal:
+            script(value="fifteen letters")
+        assert "needs 16 characters or more" in refusal.value.stderr
+        assert script() == made
