@@ -47,7 +47,7 @@ class AdmissionSettings(msgspec.Struct, frozen=True, kw_only=True):
     """After how long what may have been lost is said again."""
     abandoned: int = 10 * _MINUTE
     """After how long without a sign of life a node that never caught up is let go."""
-    patience: int = 30_000
+    patience: int = 15_000
     """How long an operator waits for an answer."""
 
 

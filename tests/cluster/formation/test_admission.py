@@ -252,7 +252,7 @@ class TestRemoving:
             if resident is not asked:
                 resident.stop()
         error = answered(three, asked, Remove("a"))
-        assert error.startswith("not done within 30 s (")
+        assert error.startswith("not done within 15 s (")
 
     def test_is_carried_out_by_the_next_leader_when_one_dies_over_it(self):
         for ticks in range(6):
