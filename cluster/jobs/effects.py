@@ -42,6 +42,8 @@ class Created(msgspec.Struct, array_like=True, gc=False):
 
     session: int
     job: Job
+    listens: bool
+    """Whether the session is to be told how it goes."""
 
 
 class Refused(msgspec.Struct, array_like=True, gc=False):

@@ -261,7 +261,7 @@ class JobTable:
             job = self.jobs[twin]
             self._join(job, listener)
             if node.audible:
-                node.effects.append(Created(command.session, job))
+                node.effects.append(Created(command.session, job, listener is not None))
             return
         if 0 < function.limits[priority] <= function.total:
             if node.audible:
@@ -290,7 +290,7 @@ class JobTable:
         function.pending[priority] += 1
         self.dirty.add(number // SEGMENT)
         if node.audible:
-            node.effects.append(Created(command.session, job))
+            node.effects.append(Created(command.session, job, listener is not None))
         if command.due > self.now:
             job.due = command.due
             self.deadlines.set(command.due, number)

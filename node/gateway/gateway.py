@@ -116,8 +116,6 @@ class Gateway:
         self._awaiting_company: list[Connection] = []
         """Connections with something to send that can wait a moment for more."""
         self._company: asyncio.TimerHandle | None = None
-        self._served_before: dict[int, tuple[Session, ...]] = {}
-        """Listeners who had a job's result although the job, its time limit being over, has to run again."""
         self.relay = Relay(self.table, driver.name, send, self._reported)
         self._listening = Listening(driver.name, self.table, self._say)
         self.assigning = Assigning(self)
@@ -293,7 +291,8 @@ class Gateway:
                 connection.send_with_next(packet)  # a worker has it already: its result is likely to follow at once
             else:
                 connection.send(packet)
-            self._listening.created(effect.session, job)
+            if effect.listens:
+                self._listening.created(effect.session, job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
@@ -312,9 +311,12 @@ class Gateway:
         job = effect.job
         ending = self.endings.pop(job.number, None)
         if ending is not None:
-            live = self.table.jobs
-            self._served_before = {n: told for n, told in self._served_before.items() if n in live}
-            self._served_before[job.number] = ending[2]
+            # Its time limit was over: they have its result although it has to run again.
+            kind, args, told = ending
+            report = Report(job.number, [], kind, args)
+            for listener in told:
+                if listener.node.name == self.driver.name:
+                    self._listening.told(listener.number, report)
         connection = self.connections.get(effect.session)
         if connection is None or connection.worker is None:
             return
@@ -326,7 +328,7 @@ class Gateway:
             worker.muted.add(job.handle)
 
     def _failed(self, effect: Failed) -> None:
-        if self._listening.failed(effect.session, effect.job) or self._was_served(effect.session, effect.job.number):
+        if self._listening.failed(effect.session, effect.job):
             return
         connection = self.connections.get(effect.session)
         if connection is not None:
@@ -336,7 +338,7 @@ class Gateway:
         """Tell how the job ended those who began to listen while its end was on its way to the table."""
         job = effect.job
         ending = self.endings.pop(job.number, None)
-        self._served_before.pop(job.number, None)
+        self._listening.ended(job.number)
         self.check_drained()
         if ending is not None and job.listeners:
             kind, args, told = ending
@@ -385,15 +387,13 @@ class Gateway:
 
     def _reported(self, report: Report) -> None:
         """Pass on what a worker of another node says."""
-        if self._served_before:
-            unserved = [session for session in report.sessions if not self._was_served(session, report.job)]
-            report = Report(report.job, unserved, report.kind, report.args)
-        self._listening.reported(report)
-
-    def _was_served(self, session: int, job: int) -> bool:
-        """Tell whether a session here had the job's result from a worker here, although it has to run again."""
-        served = self._served_before.get(job, ())
-        return any(told.number == session and told.node.name == self.driver.name for told in served)
+        sessions = [session for session in report.sessions if session in self.connections]
+        ending = self.endings.get(report.job)
+        if ending is not None:
+            # A worker here ended it too, after its time limit was over, which this node does not know yet.
+            told = {listener.number for listener in ending[2] if listener.node.name == self.driver.name}
+            sessions = [session for session in sessions if session not in told]
+        self._listening.reported(Report(report.job, sessions, report.kind, report.args))
 
     def tick(self) -> None:
         """Look after what other nodes owe this one, and this one them."""
@@ -405,9 +405,8 @@ class Gateway:
 
     def listeners_of(self, job: Job) -> Iterable[Session]:
         """Tell who is to hear of this job."""
-        if self._served_before and (before := self._served_before.get(job.number)) is not None:
-            return [listener for listener in job.listeners if listener not in before]
-        return job.listeners
+        here, was_told = self.driver.name, self._listening.was_told
+        return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
 
     def forget_progress(self, job: Job) -> None:
         """Drop what is known of the job's progress."""
@@ -491,7 +490,6 @@ class Gateway:
         self.endings.clear()
         self.progress.clear()
         self.untold_progress.clear()
-        self._served_before.clear()
         self._listening.reset()
 
     def close(self) -> None:

@@ -50,11 +50,28 @@ class Listening:
             for report in reports:
                 self._pass_on(session, report)
 
+    def told(self, session: int, report: Report) -> None:
+        """Note that a worker here has told a session a job's end that the log does not know of, and may never."""
+        self._told.setdefault(report.job, {})[session] = report
+
+    def was_told(self, session: int, job: int) -> bool:
+        """Tell whether a session has been told the end of a job that is not over for the log."""
+        return session in self._told.get(job, ())
+
+    def ended(self, job: int) -> None:
+        """Note that the log knows of the end of a job that ran here."""
+        if self._told:
+            self._told.pop(job, None)
+
     def concluded(self, effect: Concluded) -> None:
-        """Note that the log knows of the end of a job."""
+        """Note that the log knows of the end of a job that ran elsewhere."""
         job, session = effect.job, effect.session
-        if not self._forget(job.number, session):
-            self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
+        if self._forget(job.number, session):
+            return
+        self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
+        # It may have begun to listen by the very entry that the job ended with.
+        for report in self._early.pop((job.number, session), ()):
+            self._pass_on(session, report)
 
     def failed(self, session: int, job: Job) -> bool:
         """Note that a job ended without its worker's word; tell whether the session was told its end before."""
@@ -69,8 +86,12 @@ class Listening:
             if node is None or not node.up or node.incarnation != incarnation:
                 del self._awaiting[number, session]
                 self._say(session, PacketType.WORK_FAIL, [job.handle])
+        jobs = self._table.jobs
         if self._told:
-            self._told = {number: told for number, told in self._told.items() if number in self._table.jobs}
+            self._told = {number: told for number, told in self._told.items() if number in jobs}
+        if self._early:
+            last = self._table.last_job
+            self._early = {key: reports for key, reports in self._early.items() if key[0] in jobs or key[0] > last}
 
     def disconnected(self, session: int) -> None:
         """Forget a session."""
