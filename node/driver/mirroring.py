@@ -86,8 +86,8 @@ class Mirroring:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._under_way or self._stopped:
-            return
+        if self._under_way or self._stopped or not self.applied_index:
+            return  # one that joins, and was sent nothing yet, has nothing to keep
         self._under_way = True
         self._bytes = 0
         part = self._writer.take(self._table)
