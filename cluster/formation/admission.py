@@ -289,11 +289,14 @@ class Admission:
         if self._refusal:
             return self._refusal
         members = self._members()
-        if not any(presence.group == self.group for presence in self._neighbours.present):
+        known = [presence for presence in self._neighbours.present if presence.group == self.group]
+        if not known:
             return (
                 f"waiting for a node of the group of {members}, which this node joins. If that group is no more, "
                 f"delete {self._settings.place} (there are no jobs in it yet) and start this node again"
             )
+        if not any(presence.leader for presence in known):
+            return f"waiting for the group of {members} to have a leader: a majority of its voters must be up"
         return f"waiting to be let into the group of {members}"
 
     def _members(self) -> str:

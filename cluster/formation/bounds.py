@@ -12,8 +12,8 @@ MAX_TEXT: Final = 2000
 MAX_NODES: Final = 512
 """Nodes in a list."""
 
-NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Name = Annotated[str, msgspec.Meta(max_length=255)]
+NodeId = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+Name = Annotated[str, msgspec.Meta(max_length=512)]
 """A node's name, or a group's id; empty where there is none."""
 Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
 Nodes = Annotated[tuple[NodeId, ...], msgspec.Meta(max_length=MAX_NODES)]

@@ -71,6 +71,8 @@ class Changes:
         """How many were when the last change was handed out."""
         self._hand_over_at = 0
         """Before this, leadership is not handed over again for this node's removal."""
+        self._handed_over = 0
+        """How often it was: not every heir may be able to take over."""
         self._missing: dict[str, int] = {}
         """Learners that nobody hears, and since when."""
         self._now = 0
@@ -268,7 +270,9 @@ class Changes:
         """Have another node lead, which then hears of the order to remove this one."""
         if self._now >= self._hand_over_at:
             self._hand_over_at = self._now + _PATIENCE * self._repeat
-            self._act(TransferLeadership(self._heirs()[0]))
+            heirs = self._heirs()
+            self._handed_over += 1
+            self._act(TransferLeadership(heirs[self._handed_over % len(heirs)]))
 
     def _promotion(self) -> tuple[Change, ...]:
         """Make a learner a voter, in the place of members of its name that nobody hears any more."""

@@ -137,6 +137,15 @@ class TestJoining:
             "/var/lib/b (there are no jobs in it yet) and start this node again"
         )
 
+    def test_of_a_group_without_a_majority_says_what_that_lacks(self, three):
+        for resident in three.residents[:2]:
+            resident.stop()
+        joiner = three.add("d")
+        three.wait(10, lambda: joiner.report and "to have a leader" in joiner.report)
+        assert joiner.report.endswith("to have a leader: a majority of its voters must be up")
+        three["a"].start()
+        three.wait(30, lambda: joiner.id in three["a"].configuration.voters)
+
     def test_that_vanished_before_it_caught_up_is_let_go_after_a_while(self, three):
         joiner = three.add("d")
         three.wait(20, lambda: joiner.id in three.leader.configuration.learners)

@@ -109,7 +109,7 @@ class TestMessages:
         "message",
         [
             Withdrawn(""),
-            Withdrawn("x" * 256),
+            Withdrawn("x" * 513),
             Refusal("a", "x" * (MAX_TEXT + 1)),
             Propose(Proposal("1", "a", ("a",) * (MAX_NODES + 1)), 3),
             Propose(Proposal("1", "a", ("a", "")), 3),
