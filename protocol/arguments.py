@@ -60,7 +60,8 @@ def _refusal(fault: Fault) -> Build:
 
 def _bare(kind: PacketType) -> Build:
     """Take a packet without arguments; a body is ignored, as gearmand does."""
-    return lambda _args: Packet(kind, [])
+    packet = Packet(kind, [])
+    return lambda _args: packet
 
 
 def _opaque(kind: PacketType) -> Build:

@@ -49,14 +49,10 @@ class _Decoder(Generic[_Text]):
         self._max_packet = max_packet
         self._max_line = max_line
         self._pieces: list[bytes | bytearray] = []
-        self._held = 0
+        self.pending = 0
+        """The number of bytes kept of a packet or line that is not yet complete."""
         self._need = 0
         self._lost = False
-
-    @property
-    def pending(self) -> int:
-        """The number of bytes kept of a packet or line that is not yet complete."""
-        return self._held
 
     @property
     def lost(self) -> bool:
@@ -68,7 +64,7 @@ class _Decoder(Generic[_Text]):
 
         Never raises for what the bytes are. After a fatal fault, which is the last of its list, returns nothing.
         """
-        if self._held:
+        if self.pending:
             if not self._completes(data):
                 return []
             data = self._join(data)
@@ -150,12 +146,12 @@ class _Decoder(Generic[_Text]):
     def _keep(self, data: bytes, position: int, need: int) -> None:
         rest = data[position:]
         self._pieces = [rest]
-        self._held = len(rest)
+        self.pending = len(rest)
         self._need = need
 
     def _completes(self, data: bytes) -> bool:
         """Tell whether these bytes bring what was waited for; keep them if not."""
-        total = self._held + len(data)
+        total = self.pending + len(data)
         if total > self._max_line or b"\n" in data if self._need == _LINE_END else total >= self._need:
             return True
         if len(data) >= _TINY:
@@ -166,14 +162,14 @@ class _Decoder(Generic[_Text]):
                 last += data
             else:
                 self._pieces.append(bytearray(data))
-        self._held = total
+        self.pending = total
         return False
 
     def _join(self, data: bytes) -> bytes:
         self._pieces.append(data)
         joined = b"".join(self._pieces)
         self._pieces = []
-        self._held = 0
+        self.pending = 0
         return joined
 
 

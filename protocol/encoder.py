@@ -14,6 +14,8 @@ from protocol.packet import FROM_SERVER, LAYOUTS, NUL, REQUEST_MAGIC, RESPONSE_M
 _pack_size: Final = struct.Struct(">I").pack
 _MAX_BODY: Final = 0xFFFFFFFF
 _EMPTY: Final = _pack_size(0)
+_LARGE: Final = 4096
+"""Last arguments from here on are copied once; for smaller ones a second copy is cheaper than care."""
 
 _Head = tuple[int, bytes]
 
@@ -46,6 +48,11 @@ def encode_request(kind: PacketType, *args: bytes) -> bytes:
 def encode_response(kind: PacketType, *args: bytes) -> bytes:
     """Return the bytes of a packet from a server; raises as `encode_request` does."""
     head = _RESPONSE_HEADS[kind]
+    if head is not None and args and len(args) == head[0] and len(args[-1]) < _LARGE:
+        body = NUL.join(args)
+        size = len(body)
+        if head[0] == 1 or body.count(NUL, 0, size - len(args[-1])) == head[0] - 1:
+            return head[1] + _pack_size(size) + body
     if head is None:
         raise LocalProtocolError(f"{kind.name} is never sent by a server")
     return _encode(kind, head, args)

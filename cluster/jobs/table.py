@@ -286,16 +286,16 @@ class JobTable:
             job.listeners = {listener: None}
             listener.listening.add(number)
         self.jobs[number] = job
+        self.dirty.add(number // SEGMENT)
         function.total += 1
         function.pending[priority] += 1
-        self.dirty.add(number // SEGMENT)
         if node.audible:
             node.effects.append(Created(command.session, job, listener is not None))
         if command.due > self.now:
             job.due = command.due
             self.deadlines.set(command.due, number)
             return
-        self._enqueue(job)
+        self.waiting.append(job)
         if function.sleepers:
             self._wake(function)
 

@@ -62,11 +62,7 @@ class Waiting:
         abilities = session.abilities
         for priority in PRIORITIES:
             ready = self.ready[priority]
-            if ready and (
-                any(name in ready for name in abilities)
-                if len(abilities) <= len(ready)
-                else any(name in abilities for name in ready)
-            ):
+            if ready and not ready.keys().isdisjoint(abilities.keys()):  # in the time that the smaller one takes
                 return priority
         return None
 

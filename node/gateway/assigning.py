@@ -2,7 +2,9 @@
 
 A reservation that its worker does not fetch is given back; a GRAB_JOB that the table does not answer in time is
 answered NO_JOB, and the job that still comes is kept as a reservation; a busy worker's GRAB_JOB waits a moment for a
-job. Not for: which job a worker gets (the table), or reading packets (`node.gateway.requests`).
+job. The table hears that a worker has its job (Take) a moment later, if the worker has not finished it by then: a
+reserved job may as well be finished. Not for: which job a worker gets (the table), or reading packets
+(`node.gateway.requests`).
 """
 
 import asyncio
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 GRAB_PATIENCE: Final = 0.2
 """Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
+TAKE_DELAY: Final = 0.005
+"""Seconds that a worker may have a job before the table is told: most quick jobs are over by then."""
 SWEEP_INTERVAL: Final = 0.05
 """Seconds between looks at what has been waiting too long, while anything waits."""
 
@@ -36,11 +40,19 @@ class Assigning:
         self._held: dict[Connection, float] = {}
         """Busy workers whose GRAB_JOB waits for a job, and until when."""
         self._release: asyncio.TimerHandle | None = None
+        self._untold: dict[int, tuple[int, float]] = {}
+        """The numbers of jobs that their workers have and the table does not know to be taken; by whom, and when."""
+        self._telling: asyncio.TimerHandle | None = None
 
     def forget(self, connection: Connection) -> None:
-        """Let a connection go that was lost."""
+        """Let a connection go that was lost: its jobs were taken, before the table hears of the loss."""
         self._watched.pop(connection, None)
         self._held.pop(connection, None)
+        if connection.worker is not None:
+            for job in connection.worker.running.values():
+                told = self._untold.pop(job.number, None) is None
+                if not told and connection.opened:
+                    self._driver.propose_lazily(Take(connection.number, job.number))
 
     def drain(self) -> None:
         """Give every reservation back, and let nobody wait for a job."""
@@ -48,10 +60,11 @@ class Assigning:
             if connection.worker is not None:
                 self.give_back(connection, connection.worker)
         self._release_held()
+        self.tell_taken()
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        for timer in (self._sweep, self._release):
+        for timer in (self._sweep, self._release, self._telling):
             if timer is not None:
                 timer.cancel()
 
@@ -136,12 +149,41 @@ class Assigning:
 
     def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
         """Send a job to its worker."""
-        self._driver.propose_lazily(Take(connection.number, job.number))
+        now = self._time()
+        if worker.timed:
+            self._driver.propose_lazily(Take(connection.number, job.number))
+        else:
+            self._untold[job.number] = (connection.number, now)
+            if self._telling is None:
+                self._telling = self._loop.call_later(TAKE_DELAY, self._tell_overdue)
         handle = job.handle
         worker.running[handle] = job
-        worker.muted.discard(handle)
-        worker.note_pace(self._time())
+        if worker.muted:
+            worker.muted.discard(handle)
+        worker.note_pace(now)
         connection.send(assignment(worker.form, handle, job))
+
+    def finished(self, job: Job) -> None:
+        """Note that a job is over: the table need not hear any more that it was taken."""
+        self._untold.pop(job.number, None)
+
+    def tell_taken(self) -> None:
+        """Tell the table of every job that a worker has: somebody wants to know how things stand."""
+        for number, (session, _) in self._untold.items():
+            self._driver.propose_lazily(Take(session, number))
+        self._untold.clear()
+
+    def _tell_overdue(self) -> None:
+        self._telling = None
+        now = self._time()
+        untold = self._untold
+        while untold:
+            number, (session, since) = next(iter(untold.items()))
+            if since + TAKE_DELAY > now:
+                self._telling = self._loop.call_later(since + TAKE_DELAY - now, self._tell_overdue)
+                return
+            del untold[number]
+            self._driver.propose_lazily(Take(session, number))
 
     def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
         """Hand over the job that was reserved first."""

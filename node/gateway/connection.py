@@ -82,6 +82,7 @@ class Connection(asyncio.Protocol):
         "closed",
         "exceptions",
         "heard",
+        "in_step",
         "number",
         "opened",
         "peer",
@@ -99,6 +100,8 @@ class Connection(asyncio.Protocol):
         self.exceptions = gateway.exceptions
         """The option of that name: this client wants WORK_EXCEPTION."""
         self.client_id = b""
+        self.in_step = 0
+        """How many foreground jobs in a row it submitted when it had the result of the one before."""
         self.worker: WorkerSession | None = None
         self.waiting = 0
         """Answers that are still to come, in order."""
@@ -149,18 +152,19 @@ class Connection(asyncio.Protocol):
             messages = self._decoder.feed(data)
             if self._decoder.pending:
                 self.heard = gateway.time()
+            self._quota -= len(messages)
             if self._inbox or self._held_back:
                 self._inbox.extend(messages)
-            elif len(messages) <= QUOTA:
+            elif self._quota >= 0:
                 self._process(messages)
             else:
                 self._process(messages[:QUOTA])
                 self._inbox.extend(messages[QUOTA:])
-            self._quota -= len(messages)
             if self._quota < 0 and not self._tired:
                 self._tired = True
                 gateway.resume_later(self)
-            self._regulate()
+            if self._inbox or self._tired or self._held_back or gateway.overloaded or self._runs_ahead:
+                self._regulate()
         finally:
             gateway.flush()
             driver.end_turn()
@@ -263,8 +267,7 @@ class Connection(asyncio.Protocol):
             self._held_back
             or self._tired
             or self._gateway.overloaded
-            or self.waiting > MAX_WAITING
-            or self.submitted > MAX_SUBMITTED
+            or self._runs_ahead
             or len(self._inbox) > MAX_INBOX
         )
         if busy and self._reading:
@@ -273,6 +276,10 @@ class Connection(asyncio.Protocol):
         elif not busy and not self._reading:
             self._reading = True
             self._transport.resume_reading()
+
+    @property
+    def _runs_ahead(self) -> bool:
+        return self.waiting > MAX_WAITING or self.submitted > MAX_SUBMITTED
 
     def _finish(self) -> bool:
         """Close after the last answer; tell whether that was done."""
@@ -291,10 +298,8 @@ class Connection(asyncio.Protocol):
             self._gateway.send_later(self)
 
     def send_with_next(self, data: bytes) -> None:
-        """Send together with what this connection is sent next, or a moment later if that does not come."""
+        """Send together with what this connection is sent next; who says so sees to a `flush` if that does not come."""
         self._out.append(data)
-        if not self._queued:
-            self._gateway.send_soon(self)
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Call back in a later turn, once the peer has read most of what it was sent."""
@@ -302,17 +307,18 @@ class Connection(asyncio.Protocol):
         if not self._held_back:
             self._gateway.resume_later(self)
 
-    def flush(self) -> None:
-        """Write what the turn has gathered, in one piece."""
+    def flush(self) -> bool:
+        """Write what has gathered, in one piece; tell whether there was anything."""
         out = self._out
         self._queued = False
         if not out or self.closed:
-            return
+            return False
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
         if self._held_back and self._transport.get_write_buffer_size() > self._gateway.max_unread:
             log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent")
             self.abort()
+        return True
 
     def close(self) -> None:
         """Close once everything sent is written."""

@@ -21,7 +21,6 @@ from cluster.jobs import (
     Ended,
     Failed,
     Job,
-    JobState,
     Node,
     NoJob,
     Outcome,
@@ -40,6 +39,7 @@ from node.driver import Driver
 from node.gateway import reports, requests
 from node.gateway.administration import Administration
 from node.gateway.assigning import Assigning
+from node.gateway.company import Company
 from node.gateway.connection import Connection
 from node.gateway.listening import Listening
 from node.gateway.worker import WorkerSession
@@ -56,8 +56,6 @@ from protocol import (
     ok_line,
 )
 
-COMPANY_TIME: Final = 0.001
-"""Seconds that JOB_CREATED waits for the result of a job that a worker has already: one write, one read, for both."""
 STALL_CHECKS: Final = 4
 """How often within the stall timeout incomplete packets are looked at."""
 
@@ -113,12 +111,10 @@ class Gateway:
         self._flush: asyncio.Handle | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
-        self._awaiting_company: list[Connection] = []
-        """Connections with something to send that can wait a moment for more."""
-        self._company: asyncio.TimerHandle | None = None
         self.relay = Relay(self.table, driver.name, send, self._reported)
         self._listening = Listening(driver.name, self.table, self._say)
         self.assigning = Assigning(self)
+        self._company = Company(self)
         self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
             **requests.handlers(self),
             **reports.handlers(self),
@@ -201,6 +197,7 @@ class Gateway:
 
     def administer(self, connection: Connection, command: AdminCommand) -> None:
         """Answer a text command."""
+        self.assigning.tell_taken()
         self._administration.answer(connection, command)
 
     def when_settled(self, connection: Connection, answer: Callable[[], None]) -> None:
@@ -218,6 +215,7 @@ class Gateway:
                 answer()
                 connection.answered()
 
+        self.assigning.tell_taken()
         connection.waiting += 1
         connection.reading_table = True
         return give
@@ -232,18 +230,6 @@ class Gateway:
     def _flush_later(self) -> None:
         if self._flush is None and not self.driver.in_turn:
             self._flush = self._loop.call_soon(self.flush)
-
-    def send_soon(self, connection: Connection) -> None:
-        """Write what this connection has to send within `COMPANY_TIME`."""
-        self._awaiting_company.append(connection)
-        if self._company is None:
-            self._company = self._loop.call_later(COMPANY_TIME, self._end_company)
-
-    def _end_company(self) -> None:
-        self._company = None
-        awaiting, self._awaiting_company = self._awaiting_company, []
-        for connection in awaiting:
-            connection.flush()
 
     def resume_later(self, connection: Connection) -> None:
         """Let the connection go on with what it was held back with, in the next turn."""
@@ -264,9 +250,10 @@ class Gateway:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
-        unsent, self._unsent = self._unsent, []
-        for connection in unsent:
-            connection.flush()
+        if self._unsent:
+            unsent, self._unsent = self._unsent, []
+            for connection in unsent:
+                connection.flush()
         self.relay.flush()
         overloaded = self.driver.congested or self.relay.congested
         if overloaded is not self.overloaded:
@@ -285,14 +272,9 @@ class Gateway:
     def _created(self, effect: Created) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
-            job = effect.job
-            packet = encode_response(PacketType.JOB_CREATED, job.handle)
-            if job.state is JobState.RESERVED and not job.background:
-                connection.send_with_next(packet)  # a worker has it already: its result is likely to follow at once
-            else:
-                connection.send(packet)
+            self._company.announce(connection, effect.job)
             if effect.listens:
-                self._listening.created(effect.session, job)
+                self._listening.created(effect.session, effect.job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
@@ -339,7 +321,8 @@ class Gateway:
         job = effect.job
         ending = self.endings.pop(job.number, None)
         self._listening.ended(job.number)
-        self.check_drained()
+        if self._drained is not None:
+            self.check_drained()
         if ending is not None and job.listeners:
             kind, args, told = ending
             untold = [listener for listener in job.listeners if listener not in told]
@@ -360,15 +343,17 @@ class Gateway:
     def tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
         """Send a worker's report on a job to these listeners, wherever they are."""
         here = self.driver.name
-        elsewhere: dict[Node, list[int]] = {}
+        elsewhere: dict[Node, list[int]] | None = None
         for listener in listeners:
             if listener.node.name == here:
                 self._say(listener.number, kind, args)
+            elif elsewhere is None:
+                elsewhere = {listener.node: [listener.number]}
             else:
                 elsewhere.setdefault(listener.node, []).append(listener.number)
-        for node, sessions in elsewhere.items():
-            self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
-        if elsewhere:
+        if elsewhere is not None:
+            for node, sessions in elsewhere.items():
+                self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
             self._flush_later()
 
     def parcel(self, node: str, parcel: Parcel) -> None:
@@ -405,6 +390,8 @@ class Gateway:
 
     def listeners_of(self, job: Job) -> Iterable[Session]:
         """Tell who is to hear of this job."""
+        if not self._listening.remembers_ends:
+            return job.listeners
         here, was_told = self.driver.name, self._listening.was_told
         return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
 
@@ -495,7 +482,8 @@ class Gateway:
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""
         self.assigning.close()
-        for timer in (self._progress_timer, self._stall_check, self._company):
+        self._company.close()
+        for timer in (self._progress_timer, self._stall_check):
             if timer is not None:
                 timer.cancel()
         for connection in list(self.connections.values()):

@@ -58,6 +58,11 @@ class Listening:
         """Tell whether a session has been told the end of a job that is not over for the log."""
         return session in self._told.get(job, ())
 
+    @property
+    def remembers_ends(self) -> bool:
+        """Tell whether any session has been told the end of a job that is not over for the log."""
+        return bool(self._told)
+
     def ended(self, job: int) -> None:
         """Note that the log knows of the end of a job that ran here."""
         if self._told:

@@ -87,7 +87,9 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         if listeners:
             gateway.tell(job, gateway.listeners_of(job), kind, args)
         gateway.endings[job.number] = (kind, args, tuple(listeners))
-        gateway.forget_progress(job)
+        if gateway.progress:
+            gateway.forget_progress(job)
+        gateway.assigning.finished(job)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.
         if job.background:
             driver.propose_promptly(Finish(connection.number, job.number))

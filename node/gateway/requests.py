@@ -162,6 +162,8 @@ class _Requests:
 
     def _can(self, connection: Connection, function: bytes, time_limit: int) -> None:
         worker = self._gateway.worker_of(connection)
+        if time_limit:
+            worker.timed = True
         self._driver.propose_lazily(Can(connection.number, function, time_limit))
         worker.abilities_number = self._driver.numbered
 

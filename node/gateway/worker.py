@@ -47,6 +47,7 @@ class WorkerSession:
         "prefetched",
         "reserved",
         "running",
+        "timed",
     )
 
     def __init__(self) -> None:
@@ -54,6 +55,8 @@ class WorkerSession:
         """The number of the last command that changed what this worker can do."""
         self.asleep = False
         """It has sent PRE_SLEEP and has been sent no NOOP since."""
+        self.timed = False
+        """It has functions with a time limit, which begins when the table hears that a job was taken."""
         self.running: dict[bytes, Job] = {}
         """The jobs it was given and has not finished, by handle."""
         self.reserved: deque[tuple[Job, float]] = deque()
@@ -90,7 +93,7 @@ class WorkerSession:
 
     def ahead(self) -> int:
         """Tell how many jobs this worker would fetch soon, if they were reserved for it now."""
-        return min(MAX_AHEAD, int(AHEAD_TIME / max(self.pace, 1e-6)))
+        return MAX_AHEAD if self.pace * MAX_AHEAD <= AHEAD_TIME else int(AHEAD_TIME / self.pace)
 
 
 def assignment(form: PacketType, handle: bytes, job: Job) -> bytes:

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import Finish, Grab, Park, Prefetch, Take, Unreserve
-from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL
+from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL, TAKE_DELAY
 from node.gateway.worker import HOLD_TIME, RESERVATION_TIME
 from protocol import PacketType as T
 from tests.node.stillness import StillNode
@@ -111,7 +111,7 @@ class TestReservations:
         assert proposed(node, Prefetch)
         assert len(proposed(node, Grab)) < 100
         node.wait(1)
-        assert [c.job for c in proposed(node, Take)] == [c.job for c in proposed(node, Finish)] == list(range(1, 301))
+        assert [c.job for c in proposed(node, Finish)] == list(range(1, 301))
         assert node.table.jobs == {}
 
     def test_one_prefetch_at_a_time_is_on_its_way(self, node):
@@ -313,3 +313,68 @@ class TestHold:
         other = node.worker(b"f")
         assert run(node, other) == handle
         assert proposed(node, Park)
+
+
+class TestWhatTheTableHearsOfATakenJob:
+    def start(self, node, worker):
+        """Let the worker ask for a job and keep it; give its handle."""
+        worker.say(T.GRAB_JOB)
+        node.settle()
+        (handle,) = given(worker.hears())
+        return handle
+
+    def test_is_nothing_but_its_end_when_that_comes_soon(self, node):
+        node.background()
+        run(node, node.worker(b"f"))
+        node.wait(1)
+        assert [c.job for c in proposed(node, Finish)] == [1]
+        assert proposed(node, Take) == []
+
+    def test_is_that_it_runs_when_its_end_does_not_come_soon(self, node):
+        node.background()
+        node.background()
+        worker = node.worker(b"f")
+        self.start(node, worker)
+        node.wait(TAKE_DELAY / 2)
+        self.start(node, worker)
+        assert proposed(node, Take) == []
+        node.wait(TAKE_DELAY / 2 + 0.003)
+        assert [c.job for c in proposed(node, Take)] == [1]
+        node.wait(TAKE_DELAY)
+        assert [c.job for c in proposed(node, Take)] == [1, 2]
+        assert node.table.functions[b"f"].running == 2
+
+    def test_is_that_it_runs_when_somebody_asks(self, node):
+        node.background()
+        handle = self.start(node, node.worker(b"f"))
+        asking = node.peer().say(T.GET_STATUS, handle)
+        operator = node.peer().send(b"status\n")
+        node.settle()
+        assert asking.hears() == [(T.STATUS_RES, handle, b"1", b"1", b"0", b"0")]
+        assert operator.hears() == [b"f\t1\t1\t1", b"."]
+
+    def test_is_that_it_ran_before_it_hears_of_the_loss_of_the_worker(self, node):
+        node.background()
+        worker = node.worker(b"f")
+        self.start(node, worker)
+        worker.leave()
+        node.wait(0.01)
+        assert [c.job for c in proposed(node, Take)] == [1]
+        assert node.table.jobs[1].attempts == 1
+        node.wait(1)
+        assert len(proposed(node, Take)) == 1
+
+    def test_is_that_it_runs_at_once_when_its_time_is_limited(self, node):
+        node.background()
+        worker = node.peer().say(T.CAN_DO_TIMEOUT, b"f", b"1000")
+        node.wait(0.01)
+        self.start(node, worker)
+        node.wait(TAKE_DELAY / 2)
+        assert node.wall + 990 < node.table.next_deadline() <= node.wall + 1000
+
+    def test_is_that_it_runs_when_the_node_drains(self, node):
+        node.background()
+        self.start(node, node.worker(b"f"))
+        node.gateway.drain(lambda: None)
+        node.wait(0.003)
+        assert node.table.functions[b"f"].running == 1
