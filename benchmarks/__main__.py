@@ -21,11 +21,20 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.load import Crew
 from benchmarks.report import WIDTH, Report
 from benchmarks.servers import TARGETS, Gearmand, Gearmesh, Server
+from benchmarks.takeover import Restarts, Takeovers, measure_deaths, measure_restarts
 from benchmarks.workloads import WORKLOADS, Measurement, run_workload
 
 MILLION = "million"
 CEILING = "ceiling"
+DEATHS = "deaths"
+RESTARTS = "rolling-restart"
 CHOICES = [*WORKLOADS, MILLION, CEILING]
+CLUSTER_CHOICES = ["submit", "mix", "foreground-1", "foreground-16", "foreground-256", DEATHS, RESTARTS]
+"""What several nodes are measured with unless more is asked for."""
+KNOWN = [*CHOICES, DEATHS, RESTARTS]
+FULL_KILLS = 20
+QUICK_KILLS = 3
+FULL_RESTARTS = 3
 FULL_ROUNDS = 5
 QUICK_ROUNDS = 2
 QUICK_SCALE = 0.25
@@ -163,7 +172,10 @@ def _chosen(given: list[str] | None, known: list[str], what: str) -> list[str]:
 
 
 def main(
-    workload: Annotated[list[str] | None, typer.Option(help=f"Only these: {', '.join(CHOICES)}.")] = None,
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Only these: {', '.join(CHOICES)}; and, of several nodes, {DEATHS}, {RESTARTS}."),
+    ] = None,
     target: Annotated[list[str] | None, typer.Option(help=f"Only these servers: {', '.join(TARGETS)}.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each workload on each server.")] = None,
     jobs: Annotated[int | None, typer.Option(min=1000, help="Jobs of the long queue.")] = None,
@@ -183,7 +195,9 @@ def main(
     check: Annotated[bool, typer.Option("--check", help="Exit with 1 when a target is not met.")] = False,
 ) -> None:
     """Measure gearmesh and gearmand with the same load and print rates, latencies and ratios."""
-    chosen = _chosen(workload, CHOICES, "workload")
+    chosen = _chosen(workload or (CLUSTER_CHOICES if nodes > 1 else CHOICES), KNOWN, "workload")
+    if nodes == 1 and {DEATHS, RESTARTS} & set(chosen):
+        raise typer.BadParameter(f"{DEATHS} and {RESTARTS} are for several nodes: --nodes 3")
     names = _chosen(target, list(TARGETS), "target")
     notes = [f"{name} is left out: {why}" for name in names if (why := TARGETS[name].missing())]
     kinds = [TARGETS[name] for name in names if not TARGETS[name].missing()]
@@ -200,6 +214,8 @@ def main(
     bench = Bench(directory, crew, Console(stderr=True), nodes=nodes, profile=profile, fresh=fresh)
     figures: list[Measurement] = []
     backlogs: list[Backlog] = []
+    takeovers: list[Takeovers] = []
+    restarts: Restarts | None = None
     try:
         ceiling = measure_ceiling(crew) if CEILING in chosen else {}
         timed = [name for name in chosen if name in WORKLOADS]
@@ -207,6 +223,10 @@ def main(
             figures = bench.rates(kinds, timed, rounds, scale)
         if MILLION in chosen:
             backlogs = bench.backlog(kinds, backlog_jobs, 1 if quick else BACKLOG_ROUNDS, scale)
+        if DEATHS in chosen:
+            takeovers = measure_deaths(directory / DEATHS, nodes, QUICK_KILLS if quick else FULL_KILLS, bench.say)
+        if RESTARTS in chosen:
+            restarts = measure_restarts(directory / RESTARTS, nodes, 1 if quick else FULL_RESTARTS, bench.say)
     except BenchmarkError as error:
         raise SystemExit("\n".join([f"benchmark failed: {error}", *getattr(error, "__notes__", ())])) from error
     finally:
@@ -214,7 +234,7 @@ def main(
     notes += outside.notes()
     if quick:
         notes.append("a quick run shows that everything works; its ratios are no evidence")
-    report = Report(facts, tuple(figures), tuple(backlogs), ceiling, tuple(notes))
+    report = Report(facts, tuple(figures), tuple(backlogs), ceiling, tuple(notes), nodes, tuple(takeovers), restarts)
     report.print(Console() if sys.stdout.isatty() else Console(width=WIDTH))
     if json_file is not None:
         json_file.write_text(json.dumps(report.as_dict(), indent=2) + "\n")

@@ -92,7 +92,7 @@ def run_backlog(
     crew = replace(crew, addresses=server.addresses)
     _drained, figure = _play(server, crew, "drain-all", Shape(workers=4), function, filled.submitted)
     figures.append(figure)
-    left = server.queued(function)
+    left = server.left(function)
     if left:
         raise JobsUnaccountedError(f"{server.name} still holds {left} jobs after all were run")
     return Backlog(

@@ -60,7 +60,7 @@ class Crew:
     """How the connections are spread: addresses of the nodes, and processes of the generator.
 
     Attributes:
-        addresses: nodes of the server; connection i goes to address i modulo their number.
+        addresses: nodes of the server; client i goes to address i modulo their number, worker i to the one after that.
         client_processes: processes that share the clients.
         worker_processes: processes that share the workers.
         stall_seconds: a round in which nothing moves for so long has lost what is missing.
@@ -196,7 +196,7 @@ class _Generator:
         progress = _shared_counter()
         self._seen.append(seen)
         self._worker_progress.append(progress)
-        addresses = [crew.addresses[index % len(crew.addresses)] for index in part]
+        addresses = [crew.addresses[(index + 1) % len(crew.addresses)] for index in part]
         body = partial(
             _work,
             addresses=addresses,

@@ -4,7 +4,7 @@ A ratio is formed within each round, from two figures taken one right after the 
 median of those ratios is reported: the machine's mood changes more between rounds than within one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
@@ -15,6 +15,7 @@ from rich.table import Table
 from benchmarks.backlog import EMPTY, LOADED, Backlog
 from benchmarks.load import Result
 from benchmarks.servers import Gearmand, GearmandSqlite, Gearmesh
+from benchmarks.takeover import Restarts, Takeovers
 from benchmarks.workloads import Measurement
 
 SUBJECT = Gearmesh.name
@@ -29,6 +30,18 @@ RATIO_TARGETS: dict[tuple[str, str], float] = {
 }
 """Least ratio of gearmesh's rate to that of the server named."""
 
+CLUSTER_RATIO_TARGETS: dict[tuple[str, str], float] = {
+    ("submit", GearmandSqlite.name): 20.0,
+    ("mix", Gearmand.name): 0.3,
+}
+"""The same for several nodes."""
+
+CLUSTER_FOREGROUND_TARGET = 0.002
+"""Seconds of the median foreground job of a lone client, which is on another node than the worker."""
+TAKEOVER_TARGET = 2.0
+"""Seconds until others have taken over from a dead node."""
+LONGEST_WAIT_TARGET = 2.0
+"""Seconds that no client waits longer during a rolling restart."""
 RESIDENT_TARGET = 1_300_000_000
 RESTART_TARGET = 20.0
 LOADED_TARGET = 0.8
@@ -66,14 +79,64 @@ def ratios(figures: Iterable[Measurement], work: str, ours: str, theirs: str) ->
     ]
 
 
-def ratio_verdicts(figures: Sequence[Measurement]) -> list[Verdict]:
+def ratio_verdicts(
+    figures: Sequence[Measurement], targets: Mapping[tuple[str, str], float] = RATIO_TARGETS
+) -> list[Verdict]:
     """Hold the ratios of a run against their targets; those not measured are left out."""
     verdicts = []
-    for (work, against), wanted in RATIO_TARGETS.items():
+    for (work, against), wanted in targets.items():
         found = ratios(figures, work, SUBJECT, against)
         if found:
             reached = median(found)
             verdicts.append(Verdict(work, against, f">= {wanted:g} x", _spread(found), reached >= wanted))
+    return verdicts
+
+
+def cluster_verdicts(
+    figures: Sequence[Measurement], takeovers: Sequence[Takeovers], restarts: Restarts | None
+) -> list[Verdict]:
+    """Hold the figures that only a cluster has against their targets."""
+    verdicts = []
+    halves = [
+        figure.p50
+        for figure in figures
+        if (figure.work, figure.target) == ("foreground-1", SUBJECT) and figure.p50 is not None
+    ]
+    if halves:
+        verdicts.append(
+            Verdict(
+                "foreground-1, p50",
+                "client and worker on followers",
+                f"<= {CLUSTER_FOREGROUND_TARGET * 1e3:g} ms",
+                f"{median(halves) * 1e3:.2f} ms ({min(halves) * 1e3:.2f}-{max(halves) * 1e3:.2f})",
+                median(halves) <= CLUSTER_FOREGROUND_TARGET,
+            )
+        )
+    verdicts += [
+        Verdict(
+            takeover.what,
+            f"worst of {len(takeover.seconds)} kills",
+            f"<= {TAKEOVER_TARGET:g} s",
+            f"{takeover.worst:.2f} s (median {takeover.median:.2f})",
+            takeover.worst <= TAKEOVER_TARGET,
+        )
+        for takeover in takeovers
+    ]
+    if restarts is not None:
+        account = restarts.account
+        repeated = account.repeated + account.repeated_after_failures
+        under = f"{account.run:,} jobs"
+        verdicts += [
+            Verdict("rolling restart: jobs lost", under, "0", str(account.lost), account.lost == 0),
+            Verdict("rolling restart: jobs run twice", under, "0", str(repeated), repeated == 0),
+            Verdict(
+                "rolling restart: longest wait of a client",
+                under,
+                f"<= {LONGEST_WAIT_TARGET:g} s",
+                f"{account.longest_wait:.2f} s",
+                account.longest_wait <= LONGEST_WAIT_TARGET,
+            ),
+        ]
     return verdicts
 
 
@@ -235,6 +298,9 @@ class Report:
         backlogs: the long queue, per server.
         ceiling: the generator's own limits, by work.
         notes: what was left out, and why.
+        nodes: how many nodes of gearmesh were measured.
+        takeovers: what the death of a node cost.
+        restarts: what a rolling restart cost, None if there was none.
     """
 
     environment: dict[str, str]
@@ -242,11 +308,16 @@ class Report:
     backlogs: tuple[Backlog, ...]
     ceiling: dict[str, Result]
     notes: tuple[str, ...]
+    nodes: int = 1
+    takeovers: tuple[Takeovers, ...] = ()
+    restarts: Restarts | None = None
 
     @property
     def verdicts(self) -> list[Verdict]:
         """The targets this run can speak about."""
-        verdicts = ratio_verdicts(self.figures)
+        verdicts = ratio_verdicts(self.figures, RATIO_TARGETS if self.nodes == 1 else CLUSTER_RATIO_TARGETS)
+        if self.nodes > 1:
+            verdicts += cluster_verdicts(self.figures, self.takeovers, self.restarts)
         for backlog in self.backlogs:
             if backlog.target == SUBJECT:
                 verdicts += backlog_verdicts(backlog)
@@ -263,6 +334,9 @@ class Report:
                 for work, result in self.ceiling.items()
                 if result.generator_cpu
             },
+            "nodes": self.nodes,
+            "takeovers": [takeover.as_dict() for takeover in self.takeovers],
+            "restarts": None if self.restarts is None else self.restarts.as_dict(),
             "targets": [asdict(verdict) for verdict in self.verdicts],
             "notes": list(self.notes),
         }

@@ -5,7 +5,9 @@ is ready when it answers the admin command `version`. Not for load: see `load`.
 """
 
 import contextlib
+import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -13,8 +15,10 @@ import subprocess
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.request import urlopen
 
 from benchmarks.connections import Address
 from benchmarks.errors import ServerFailedError
@@ -138,6 +142,16 @@ class Server(ABC):
                 return int(rest.split(b"\t")[0])
         return 0
 
+    def left(self, function: bytes, seconds: float = 5.0) -> int:
+        """Count the jobs of a function once there are none, or after so many seconds.
+
+        A node may be told a moment later than another that a job has ended.
+        """
+        deadline = monotonic() + seconds
+        while (jobs := self.queued(function)) and monotonic() < deadline:
+            sleep(PROBE_SECONDS)
+        return jobs
+
     def resident_bytes(self) -> int:
         """Give the memory resident now, of the largest node."""
         largest = 0
@@ -221,9 +235,11 @@ class Gearmesh(Server):
     def _commands(self) -> list[list[str]]:
         # Fresh ports at every start would move the mesh addresses a cluster has agreed on.
         if not self._ports:
-            ports = free_ports(self._nodes * 2)
-            self._ports, self._mesh_ports = ports[: self._nodes], ports[self._nodes :]
-            (self.directory / "secret").write_text("benchmark\n")
+            ports = iter(free_ports(self._nodes * 3))
+            self._ports, self._mesh_ports, self._http_ports = (list(islice(ports, self._nodes)) for _ in range(3))
+            secret = self.directory / "secret"
+            secret.touch(0o600)
+            secret.write_text(f"{secrets.token_hex(16)}\n")
         return [self._command(index) for index in range(self._nodes)]
 
     def _command(self, index: int) -> list[str]:
@@ -234,12 +250,37 @@ class Gearmesh(Server):
         command += ["--data-dir", str(self.directory / f"data{index}"), "--log-level", "warning", *self._flags]
         if self._nodes > 1:
             command += ["--name", f"bench-{index}", "--mesh", f"{HOST}:{self._mesh_ports[index]}"]
+            command += ["--http", f"{HOST}:{self._http_ports[index]}"]
             command += ["--expect", str(self._nodes), "--discovery", "static"]
             command += ["--secret-file", str(self.directory / "secret")]
             for other, port in enumerate(self._mesh_ports):
                 if other != index:
                     command += ["--peer", f"{HOST}:{port}"]
+        else:
+            command += ["--http", "none"]
         return command
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where clients and workers connect: followers first, the leader last."""
+        addresses = super().addresses
+        if self._nodes == 1:
+            return addresses
+        leader = self._leader()
+        return (*addresses[leader + 1 :], *addresses[: leader + 1])
+
+    def _leader(self, seconds: float = 30.0) -> int:
+        """Ask the nodes who leads, until one knows; give its place."""
+        deadline = monotonic() + seconds
+        while monotonic() < deadline:
+            for port in self._http_ports:
+                with contextlib.suppress(OSError), urlopen(f"http://{HOST}:{port}/api/v1/cluster", timeout=5) as answer:
+                    said = json.load(answer)
+                    for member in said["members"]:
+                        if member["id"] == said["leader"]:
+                            return int(member["name"].removeprefix("bench-"))
+            sleep(PROBE_SECONDS)
+        raise ServerFailedError(f"no leader within {seconds:.0f} s: {self.last_words()}")
 
 
 TARGETS: dict[str, type[Server]] = {kind.name: kind for kind in (Gearmesh, Gearmand, GearmandSqlite)}

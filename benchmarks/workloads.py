@@ -198,7 +198,7 @@ def run_workload(
         result, cpu = play_on(server, step.name, step.shape, crew, function, queued if step.drains else ())
         measurements.append(measure(step.name, target or server.name, number, result, cpu))
         queued = result.submitted
-    left = server.queued(function)
+    left = server.left(function)
     if left:
         raise JobsUnaccountedError(f"{server.name} still holds {left} jobs of {workload.name} after all were run")
     return measurements
