@@ -242,6 +242,9 @@ class Raft(View):
         if self._leadership is not None:
             lowest = self._leadership.shipping.lowest_index()
             index = index if lowest is None else min(index, lowest)
+        if index > log.base_index:
+            self.snapshot_meta(index)
+        index = min(index, log.stable)
         if index <= log.base_index:
             return log.base_index
         self._bundler.compacted = self.snapshot_meta(index)

@@ -114,8 +114,9 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     write: Write | None = None
     """Make this durable, then `Raft.persisted(write.sequence)`."""
     committed: tuple[Entry, ...] = ()
-    """Apply these in order, then `Raft.applied(index of the last)`. They are committed, and durable on this node.
-    They include `BARRIER` and `CONFIGURATION` entries, so that the indexes have no gap."""
+    """Apply these in order, then `Raft.applied(index of the last)`. They are committed: durable on a majority, though
+    perhaps not on this node yet; a copy of the state machine must be in order with the writes, so that it is never
+    ahead of the log on disk. They include `BARRIER` and `CONFIGURATION` entries, so that the indexes have no gap."""
     reads: tuple[ReadState, ...] = ()
     snapshots: tuple[SnapshotRequest, ...] = ()
     standing: Standing | None = None

@@ -1,15 +1,15 @@
 """The log as the core sees it: all of it by position and term, the recent part of it in memory.
 
-Positions, in order:  base <= applied <= handed <= min(commit, stable), commit <= last, stable <= written <= last.
+Positions, in order:  base <= applied <= handed <= commit <= last, base <= stable <= written <= last.
 (While a snapshot is being installed `stable` is behind all of these: the new base itself is not durable yet.)
 
 - base: where the log begins; entries after it exist, entries up to it are in the snapshot.
 - applied: the driver has applied up to here.   - handed: committed entries up to here were given to the driver.
 - commit: known to be committed.                - stable: durable on this node.   - written: given to the disk.
 
+What is committed is on a majority's disks; it is applied here at once, though this node's own disk may lag behind.
 Entries that are not both stable and applied are always in memory; older ones for as long as they fit, then they are
-read
-from the store. Terms are kept for the whole log as runs (terms only rise along a log), so no question about a term ever
+read from the store. Terms are kept for the whole log as runs (terms only rise along a log), so no question about a term ever
 goes to the disk. The cost of every operation is independent of the length of the log.
 
 Not for: deciding what to append or to commit.
@@ -192,7 +192,7 @@ class LogWindow:
         self._run_starts = [base.index]
         self._run_terms = [base.term]
         # Nothing of the new log is durable, not even its base, before the write that installs it.
-        self.stable = self.applied
+        self.stable = min(self.stable, self.applied)
         for write in self._writes:
             write[1] = self.stable
         self.base_index = self.last_index = self.commit = self.written = base.index
@@ -215,6 +215,8 @@ class LogWindow:
         before = self.stable
         while self._writes and self._writes[0][0] <= sequence:
             self.stable = max(self.stable, self._writes.popleft()[1])
+        if self._bytes > self._max_recent_bytes:
+            self._evict()
         return self.stable > before
 
     def write_covering(self, index: int) -> int | None:
@@ -238,11 +240,10 @@ class LogWindow:
         return True
 
     def take_committed(self, max_bytes: int) -> tuple[Entry, ...]:
-        """Return the next entries to apply: committed, and durable here so that no crash leaves a hole behind them."""
-        limit = min(self.commit, self.stable)
-        if self.handed >= limit:
+        """Return the next entries to apply: what is committed. None while a snapshot is being installed."""
+        if self.handed >= self.commit or self.stable < self.base_index:
             return ()
-        found = self.entries(self.handed + 1, limit + 1, max_bytes)
+        found = self.entries(self.handed + 1, self.commit + 1, max_bytes)
         self.handed += len(found)
         return found
 
@@ -257,7 +258,7 @@ class LogWindow:
     def _evict(self) -> None:
         """Let the oldest entries leave memory, a quarter more than necessary so that it is seldom done."""
         spare = self._bytes - self._max_recent_bytes * 3 // 4
-        limit = self.applied - self._offset + 1  # what is applied is durable
+        limit = min(self.applied, self.stable) - self._offset + 1
         count = 0
         while count < limit and spare > 0:
             size = len(self._entries[count].data) + ENTRY_OVERHEAD

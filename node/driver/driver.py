@@ -143,7 +143,7 @@ class Driver(Gathering):
         """For each sending that is on its way to the leader, the number of its last command."""
         self._sent = 0.0
         """When something was last sent to the leader."""
-        self._intake = Intake(raft)
+        self._intake = Intake(raft, table)
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
@@ -372,6 +372,8 @@ class Driver(Gathering):
                 self._barriers.answered(read)
             if ready.reads:
                 self._barriers.applied(self._mirroring.applied_index)
+                if self._sink is not None:
+                    self._sink.flush()
             for request in ready.snapshots:
                 self._snapshots.serve(request)
             if ready.configuration is not None:

@@ -163,7 +163,8 @@ class Actor:
 
     def apply(self, entry: Entry) -> None:
         assert entry.index == self.applied + 1, f"{self.name} applies {entry.index} after {self.applied}"
-        assert entry.index <= self.disk.last_index(), f"{self.name} applies {entry.index}, which is not on its disk"
+        on_its_way = max((e.index for write in self.disk.waiting for e in write.entries), default=0)
+        assert entry.index <= max(self.disk.last_index(), on_its_way), f"{self.name} applies {entry.index} unwritten"
         self.applied = entry.index
         self.group.committed(self.name, entry)
         if entry.kind == EntryKind.COMMANDS:
@@ -185,6 +186,7 @@ class Actor:
                 del self.streams[stream]
 
     def compact(self, index: int) -> None:
+        self.persist()  # a copy of the state machine is in order with the writes
         self.disk.mirror = (self.applied, list(self.items))
         self.core.compact(index)
 

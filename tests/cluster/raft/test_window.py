@@ -154,15 +154,26 @@ class TestStable:
 
 
 class TestApplying:
-    def test_only_what_is_committed_and_durable_here_is_handed_out(self):
+    def test_what_is_committed_is_handed_out_once_durable_here_or_not(self):
         log = window()
         log.append(tuple(entry(n) for n in range(1, 6)))
-        log.commit_to(5)
+        log.commit_to(3)
+        assert [e.index for e in log.take_committed(1000)] == [1, 2, 3]
         assert log.take_committed(1000) == ()
         log.take_unwritten(1)
         log.persisted(1)
-        assert [e.index for e in log.take_committed(1000)] == [1, 2, 3, 4, 5]
+        log.commit_to(5)
+        assert [e.index for e in log.take_committed(1000)] == [4, 5]
+
+    def test_nothing_is_handed_out_while_a_snapshot_is_being_installed(self):
+        log = window(1, 1, 1)
+        log.restore(SnapshotMeta(9, 5, MEMBERS))
+        log.append((entry(10, 5),))
+        log.commit_to(10)
         assert log.take_committed(1000) == ()
+        log.take_unwritten(1)
+        log.persisted(1)
+        assert [e.index for e in log.take_committed(1000)] == [10]
 
     def test_bug_19_applied_is_never_ahead_of_what_was_handed_out(self):
         log = window(1, 1, 1)
@@ -306,7 +317,7 @@ class AgainstAList(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def compact(self, data):
-        index = data.draw(st.integers(self.base, self.applied))
+        index = data.draw(st.integers(self.base, max(self.base, min(self.applied, self.log.stable))))
         if index > self.base:
             self.log.compact(index)
             self.base = index
