@@ -43,3 +43,7 @@ def guide(layout: ClusterLayout, *, can_start_again: bool) -> str:
 def _at(node: NodeLayout) -> str:
     address = reachable(node.listen)
     return f"-h {address.host} -p {address.port}"
+
+
+def _kill(node: NodeLayout) -> str:
+    return f"kill -9 $(cat {shlex.quote(str(node.pid_file))})"
