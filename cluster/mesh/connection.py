@@ -135,14 +135,16 @@ class Connection(asyncio.Protocol):
     def open(self, handler: FrameHandler) -> None:
         """Let every frame, the ones that came already first, go to `handler` from the next turn on."""
         self._handler = handler
-        asyncio.get_running_loop().call_soon(self._begin)
+        loop = asyncio.get_running_loop()
+        if self._error is None:
+            loop.call_soon(self._begin)
+        else:
+            loop.call_soon(handler.connection_ended, self._error)
 
     def _begin(self) -> None:
-        if self._error is not None:
-            self._tell(self._error)
-            return
-        self._resume()
-        self._pass_on()
+        if self._error is None:
+            self._resume()
+            self._pass_on()
 
     def _resume(self) -> None:
         if self._paused and not self.transport.is_closing():
@@ -239,13 +241,9 @@ class Connection(asyncio.Protocol):
         self._error = error
         self.abort()
         if self._handler is not None:
-            self._tell(error)
+            self._handler.connection_ended(error)
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def _tell(self, error: MeshError) -> None:
-        assert self._handler is not None
-        self._handler.connection_ended(error)
 
 
 def plain(host: str) -> str:

@@ -67,7 +67,9 @@ class Mesh:
         limits: Limits | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        """Prepare. Raises TlsError when the certificates cannot be used."""
+        """Prepare. Raises TlsError when the certificates cannot be used, ValueError for an empty secret."""
+        if secret is not None and not secret:
+            raise ValueError("the cluster secret is empty: anybody could guess it")
         self._introduction = introduction
         self._events = events
         self._key = None if secret is None else stretch(secret, introduction.cluster)

@@ -195,6 +195,9 @@ class Reception:
             answer.force_close()
             return answer
         await upgrade.prepare(request)
+        if request.transport is None:
+            # It was lost meanwhile, and nobody would say so again.
+            return upgrade
         connection = Connection(transport, Role.ACCEPTOR)
         if await self._greet(connection, arrival):
             self._depart(arrival)

@@ -9,7 +9,8 @@ import socket
 
 import pytest
 
-from cluster.mesh import Address, Lane
+from cluster.mesh import Address, Lane, Mesh, Timing
+from cluster.mesh.dialling import Target
 from tests.cluster.mesh.nodes import DEFAULT, QUICK, bound, changed, eventually
 
 
@@ -118,6 +119,35 @@ class TestALink:
         one.mesh.dial(*listener.getsockname()[:2])
         await one.linked(two)
         await two.linked(one)
+
+
+class TestASecret:
+    async def test_must_not_be_empty(self):
+        with pytest.raises(ValueError, match="empty"):
+            Mesh(None, None, secret=b"")
+
+
+class TestTheDelayBetweenAttempts:
+    async def test_grows_from_a_tenth_of_a_second_to_three_with_up_to_half_of_it_left_out(self, nodes):
+        one = await nodes.start("a", timing=Timing())
+        target = Target(Address("192.0.2.1", 1), asked=True)
+        for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (6, 3.0), (1000, 3.0)):
+            target.failures = failures
+            delays = [one.mesh._dialler._delay(target) for _ in range(200)]
+            assert longest / 2 <= min(delays) < longest * 0.6
+            assert longest * 0.9 < max(delays) <= longest
+
+    async def test_ends_with_giving_up_where_nobody_asked_for_the_address(self, nodes):
+        one = await nodes.start("a", timing=changed(QUICK, abandon=0.0))
+        listener = bound()
+        address = Address(*listener.getsockname())
+        listener.close()
+        one.mesh._dialler.dial(address, asked=False)
+        await eventually(lambda: address not in one.mesh._dialler.addresses())
+        one.mesh._dialler.dial(address, asked=True)
+        (target,) = one.mesh._dialler._targets.values()
+        await eventually(lambda: target.failures >= 3)
+        assert address in one.mesh._dialler.addresses()
 
 
 class TestSend:

@@ -50,8 +50,8 @@ class TestAKilledProcess:
         began = loop.time()
         await one.told_of("gone", "z")
         assert one.told == [("up", "z"), ("down", "z"), ("gone", "z")]
-        # A tenth of this on a quiet machine; far less than a ping in any case.
-        assert loop.time() - began < 1.0
+        # Some hundredths of a second on a quiet machine. Without the evidence it would take the silence of four pings.
+        assert loop.time() - began < 3.0
 
     async def test_is_noticed_when_it_had_dialled(self, nodes, spawn):
         one = await nodes.start("a")
