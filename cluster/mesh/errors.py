@@ -4,6 +4,12 @@ Not for: errors of the caller; `Mesh` raises nothing at those who send.
 """
 
 from pathlib import Path
+from typing import Final
+
+import msgspec
+
+UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for bytes that are no message: also for text that is not UTF-8, and for what is nested deeply."""
 
 
 class MeshError(Exception):

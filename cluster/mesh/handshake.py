@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.mesh.errors import OwnAddressError, ProtocolError, RefusedByPeerError, RefusedError
+from cluster.mesh.errors import UNREADABLE, OwnAddressError, ProtocolError, RefusedByPeerError, RefusedError
 from cluster.mesh.peer import Address, Introduction
 from cluster.mesh.seal import Seal
 
@@ -117,7 +117,7 @@ def decode(data: bytes) -> Hello | Proof | Taken | Refused:
     """Read a message of the handshake. Raises ProtocolError."""
     try:
         message: Hello | Proof | Taken | Refused = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise ProtocolError(f"it does not speak as a node does: {error}") from None
     return message
 

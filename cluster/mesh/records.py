@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from cluster.mesh.errors import ProtocolError
+from cluster.mesh.errors import UNREADABLE, ProtocolError
 from cluster.mesh.peer import Address, Lane
 
 HEADER: Final = struct.Struct(">BI")
@@ -105,7 +105,7 @@ class Inbox:
             elif kind == CONTROL:
                 try:
                     word = _decoder.decode(data)
-                except msgspec.MsgspecError as error:
+                except UNREADABLE as error:
                     raise ProtocolError(f"an unknown word: {error}") from None
                 self._control(word)
             else:

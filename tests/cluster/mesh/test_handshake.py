@@ -155,7 +155,10 @@ class TestAMeetingIsRefused:
     def test_when_what_comes_is_no_introduction(self):
         _, acceptor = ends()
         short = encode(Hello(Versions(1, 1), introduction("a"), b"short", secured=True))
-        for data in (b"", b"\x00" * 100, encode(Proof(b"", Standing())), short):
+        whole = encode(Hello(Versions(1, 1), introduction("a"), b"n" * 32, secured=True))
+        no_text = whole.replace(b"a-name", b"\xff\xfe---\xff")
+        assert no_text != whole
+        for data in (b"", b"\x00" * 100, b"\x91" * 4000, encode(Proof(b"", Standing())), short, no_text):
             with pytest.raises(ProtocolError):
                 acceptor.meet(data)
 

@@ -154,6 +154,8 @@ class TestRecordsFromAPeerThatIsWrong:
             b"\x00",
             b"\x00\x00\x00\x00\x05abc",
             HEADER.pack(3, 1) + b"\xc1",
+            HEADER.pack(3, 8) + b"\x81\xa4type\xa1\xff",
+            HEADER.pack(3, 3000) + b"\x91" * 3000,
             HEADER.pack(7, 1) + b"x",
             HEADER.pack(12, 1) + b"x",
             HEADER.pack(255, 1) + b"x",
