@@ -7,6 +7,7 @@ Not for: the decisions, which are theirs, or links and consensus, which carry th
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -35,7 +36,7 @@ from cluster.formation.actions import Action
 from cluster.formation.messages import Message, Order
 from cluster.raft import Configuration as GroupConfiguration
 from cluster.raft import RefusedError, Standing
-from cluster.storage import StorageThread, Store
+from cluster.storage import StorageError, StorageThread, Store
 from node.configuration import Configuration
 from node.driver import Driver
 from node.errors import GearmeshError
@@ -58,7 +59,14 @@ class OrderRefusedError(GearmeshError):
 class Membership:
     """`node.peers.FormationSide`, and what else there is to say about members."""
 
-    def __init__(self, configuration: Configuration, identity: Identity, peers: Peers) -> None:
+    def __init__(
+        self,
+        configuration: Configuration,
+        identity: Identity,
+        peers: Peers,
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """`on_failure` is told when the record cannot be kept."""
         self.reason = ""
         """What the node waits for, or why it is in no group any more; empty when it is in its group."""
         self.group = ""
@@ -68,6 +76,7 @@ class Membership:
         self._configuration = configuration
         self._identity = identity
         self._peers = peers
+        self._on_failure = on_failure
         self._random = random.SystemRandom()
         self._loop = asyncio.get_running_loop()
         self._machine: Forming | Admission | None = None
@@ -237,6 +246,8 @@ class Membership:
             case Removed(reason):
                 self.reason = self._logged = reason
                 log.error("removed", reason=reason)
+                assert self._driver is not None
+                self._driver.removed()
             case ProposeConfiguration(change):
                 assert self._driver is not None
                 assert isinstance(self._machine, Admission)
@@ -271,8 +282,12 @@ class Membership:
 
     async def _write(self, record: bytes) -> None:
         assert self._store is not None
-        await asyncio.to_thread(self._store.write_note, FORMATION, record)
-        self._persisted()
+        try:
+            await asyncio.to_thread(self._store.write_note, FORMATION, record)
+        except StorageError as error:
+            self._on_failure(error)
+        else:
+            self._persisted()
 
     def _persisted(self) -> None:
         if self._machine is not None:

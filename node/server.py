@@ -37,8 +37,8 @@ from node.pidfile import pid_file
 from node.privileges import drop_privileges
 from node.recovery import Recovery, found_alone, identify, resume
 from node.relay import Parcel, Send
-from node.site import Site
-from node.status import NodeStatus, hand_over
+from node.site import ChangeRefusedError, Site
+from node.status import NodeStatus
 
 SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a busy event loop may keep the storage thread waiting; by default it is 5 ms, for every commit."""
@@ -50,6 +50,8 @@ HANDOVER_TIME: Final = 3.0
 """Seconds that a stopping leader waits for another node to lead."""
 SETTLING_TIME: Final = 5.0
 """Seconds that a stopping node waits for its last words to get into the table, where that depends on others."""
+QUORUM_CHECK: Final = 0.1
+"""Seconds between two looks at whether these others are still there."""
 
 log = structlog.get_logger()
 
@@ -116,7 +118,7 @@ class _Server:
                 if self._mesh_socket is not None:
                     self._peers = Peers()
                     self._company = Company(settings, identity.node, self._mesh_socket, self._peers)
-                    self._membership = Membership(settings, identity, self._peers)
+                    self._membership = Membership(settings, identity, self._peers, self._failed)
                     self._peers.formation = self._membership
                     self._status.membership = self._membership
                     self._status.peers = self._peers
@@ -271,11 +273,11 @@ class _Server:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
-        """Do something, unless the node is asked to stop first; tell whether it was done."""
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], within: float | None = None) -> bool:
+        """Do something `within` seconds, unless the node is asked to stop first; tell whether it was done."""
         doing = asyncio.ensure_future(work)
         stopping = asyncio.ensure_future(self._stop.wait())
-        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([doing, stopping], timeout=within, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if doing.done():
             doing.result()
@@ -292,27 +294,37 @@ class _Server:
             await self._drain(gateway, driver)
 
     async def _drain(self, gateway: Gateway, driver: Driver) -> None:
-        """Let running jobs end, and everything accepted so far be answered."""
+        """Let another node lead, running jobs end, and everything accepted so far be answered."""
         timeout = self._configuration.drain_timeout
         log.info("draining", running=gateway.running, awaited=gateway.awaited, timeout=timeout)
         self._stop.clear()  # a second signal, or a failure, ends the waiting
-        if not await self._unless_stopped(_handed_over(self._status, driver)):
-            return
         drained = asyncio.Event()
         gateway.drain(drained.set)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await self._unless_stopped(_wait(drained))
+        if not driver.alone:
+            await self._unless_stopped(self._hand_over(driver), within=HANDOVER_TIME)
+            if driver.leads:
+                log.warning("not_handed_over", why="no other node has come to lead")
+        await self._unless_stopped(_wait(drained), within=timeout)
         if gateway.running or gateway.awaited:
             log.warning("not_drained", running=gateway.running, awaited=gateway.awaited)
-        settled = asyncio.Event()
-        driver.when_settled(settled.set)
         if self._failure is None:
             self._stop.clear()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if driver.alone else SETTLING_TIME):
-                    await self._unless_stopped(_wait(settled))
+            settled = asyncio.Event()
+            driver.when_settled(settled.set)
+            await self._unless_stopped(self._settle(driver, settled), within=None if driver.alone else SETTLING_TIME)
             gateway.flush()
+
+    async def _hand_over(self, driver: Driver) -> None:
+        if driver.leads and self._status.quorum_linked(driver):
+            with contextlib.suppress(ChangeRefusedError):
+                await self._status.transfer(None)
+
+    async def _settle(self, driver: Driver, settled: asyncio.Event) -> None:
+        """Wait for this node's last words to get into the table, as long as that is possible."""
+        while not settled.is_set() and self._status.quorum_linked(driver):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUORUM_CHECK):
+                    await settled.wait()
 
     def _failed(self, error: Exception) -> None:
         if self._driver is not None:
@@ -325,17 +337,6 @@ class _Server:
 
 async def _wait(event: asyncio.Event) -> None:
     await event.wait()
-
-
-async def _handed_over(status: NodeStatus, driver: Driver) -> None:
-    if driver.alone:
-        return
-    done = False
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(HANDOVER_TIME):
-            done = await hand_over(status, driver)
-    if not done:
-        log.warning("not_handed_over", why="no other node has come to lead in time")
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 Not for: HTTP (`node.site`), or carrying out what operators want (`node.membership`).
 """
 
+from typing import Final
+
 from cluster.formation import Add, Remove, Transfer
 from cluster.formation.messages import Order
 from node.configuration import Address
@@ -22,6 +24,8 @@ from node.site import (
     read_table,
 )
 from node.version import VERSION
+
+_ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 
 class NodeStatus:
@@ -95,6 +99,12 @@ class NodeStatus:
         except OrderRefusedError as error:
             raise ChangeRefusedError(str(error)) from error
 
+    def quorum_linked(self, driver: Driver) -> bool:
+        """Tell whether this node can reach a majority of the voters, so that anything can be agreed upon."""
+        voters = driver.raft.configuration.voters
+        linked = self.peers.mesh.peers if self.peers is not None else {}
+        return sum(node == driver.name or node in linked for node in voters) > len(voters) // 2
+
     def _heir(self, driver: Driver) -> str:
         """Choose the voter that is best prepared, as far as this node knows."""
         voters = [node for node in driver.raft.configuration.voters if node != driver.raft.leader]
@@ -137,7 +147,8 @@ class NodeStatus:
 
         def address(node: str) -> str | None:
             if node == driver.name:
-                return str(self.mesh_address) if self.mesh_address is not None else None
+                own = self.mesh_address
+                return str(own) if own is not None and own.host not in _ANYWHERE else None
             return str(linked[node].address) if node in linked else None
 
         return tuple(
@@ -168,13 +179,3 @@ class NodeStatus:
             applied_index=raft.applied_index,
             leader_changes=driver.leader_changes,
         )
-
-
-async def hand_over(status: NodeStatus, driver: Driver) -> bool:
-    """Hand leadership over before this node goes; tell whether it does not lead any more."""
-    if driver.leads and status.membership is not None and driver.raft.configuration.voters != (driver.name,):
-        try:
-            await status.transfer(None)
-        except ChangeRefusedError:
-            return False
-    return not driver.leads

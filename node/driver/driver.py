@@ -111,6 +111,7 @@ class Driver(Gathering):
         self._used = incarnation
         self._open = False
         """Whether this incarnation's NodeUp is applied."""
+        self._removed = False
         self._disk = disk
         self._peers = peers
         self._offload = offload
@@ -208,7 +209,8 @@ class Driver(Gathering):
         now = self._loop.time()
         if self.raft.leader:
             self._led = now
-        serving = self._open and now - self._led < LEADERLESS_PATIENCE and self.name in self.members
+        led = now - self._led < LEADERLESS_PATIENCE
+        serving = self._open and led and self.name in self.members and not self._removed
         if serving == self.serving:
             return
         self.serving = serving
@@ -337,6 +339,11 @@ class Driver(Gathering):
         """Hand leadership over, as `Raft.transfer` does."""
         self.raft.transfer(to)
         self._pump_soon()
+
+    def removed(self) -> None:
+        """Serve no more: the group has let this node go, though it may not have been told by consensus."""
+        self._removed = True
+        self._see_to_service()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 

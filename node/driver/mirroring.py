@@ -1,7 +1,8 @@
 """The mirror of the job table on disk: when it is brought up to date, and where the log begins after that.
 
-The disk's log begins one mirror later than consensus was told: a snapshot that is opened at that very moment needs what
-comes after the mirror before. Not for: writing it (`cluster.storage`), or what is in it (`cluster.jobs`).
+A mirror lets go of the log up to the mirror before it: a snapshot that is opened just before it is on disk needs what
+comes after the one that is there, and so does a follower that is a little behind. Not for: writing it
+(`cluster.storage`), or what is in it (`cluster.jobs`).
 """
 
 from collections.abc import Callable
@@ -59,8 +60,8 @@ class Mirroring:
         """Whether nothing may be mirrored now: a snapshot takes the table's place, or the node stops."""
         self._timer: Handle | None = None
         self._bytes = 0
-        self._last = raft.first_index - 1
-        """The position of the last mirror but one: a follower that is a little behind will want what comes after it."""
+        self._last = raft.applied_index
+        """The position of the last mirror that is on disk."""
         self._memory = QueueMemory()
 
     def applied(self, index: int, size: int) -> None:
@@ -90,6 +91,7 @@ class Mirroring:
             return  # one that joins, and was sent nothing yet, has nothing to keep
         self._under_way = True
         self._bytes = 0
+        self._raft.compact(self._last)
         part = self._writer.take(self._table)
         standing = self._raft.snapshot_meta(self.applied_index)
         self._disk.mirror(
@@ -109,7 +111,6 @@ class Mirroring:
         self._under_way = False
         if not self._stopped:
             with self._guard():
-                self._raft.compact(self._last)
                 self._last = index
                 self._done()
                 if self.applied_index > index:

@@ -243,6 +243,11 @@ class Engine:
         """The wall clock, in milliseconds."""
         return int((EPOCH + self.loop.now) * 1000)
 
+    def propose_and_mirror(self, command: Command) -> None:
+        """Bring a command before the table, and let so much time pass that the table is mirrored."""
+        self.driver.propose(command)
+        self.loop.advance(MIRROR_INTERVAL * 1.1)
+
     def rest(self) -> None:
         """Let so much time pass that the table is mirrored and the last write long ago; forget what was written."""
         self.loop.advance(MIRROR_INTERVAL * 1.1)

@@ -374,25 +374,23 @@ class TestMirror:
             engine.loop.advance(mirroring.MIRROR_INTERVAL * 2)
         assert engine.disk.mirrors_under_way == len(engine.disk.mirrors) == 1
 
-    def test_lets_the_log_begin_after_the_one_before_it_once_it_is_on_disk(self, engine):
+    def test_lets_go_of_the_log_up_to_the_one_before_it(self, engine):
         """A snapshot opened just before it is on disk is the one before; whoever gets that needs what follows."""
         before = engine.raft.applied_index
+        engine.propose_and_mirror(create(1))
+        first = engine.raft.applied_index
+        engine.propose_and_mirror(create(2))
+        assert [mirror.compact_to for mirror in engine.disk.mirrors] == [before, first]
+        assert engine.raft.first_index - 1 == first < engine.raft.applied_index
+
+    def test_that_is_not_on_disk_yet_lets_go_of_nothing(self, engine):
+        engine.propose_and_mirror(create(1))
         engine.disk.held = True
-        engine.driver.propose(create(1))
+        engine.driver.propose(create(2))
         engine.loop.settle()
         engine.disk.acknowledge()
         engine.loop.advance(mirroring.MIRROR_INTERVAL * 1.1)
-        assert engine.raft.first_index - 1 < before < engine.disk.mirrors[0].applied_index
-        engine.disk.acknowledge_mirror()
-        assert engine.raft.first_index - 1 == before
-
-    def test_takes_from_the_disk_what_consensus_has_let_go_of(self, engine):
-        for number in range(3):
-            engine.driver.propose(create(number))
-            engine.loop.advance(mirroring.MIRROR_INTERVAL * 1.1)
-        first, second, third = (mirror.applied_index for mirror in engine.disk.mirrors)
-        assert [mirror.compact_to for mirror in engine.disk.mirrors][2] == first
-        assert engine.raft.first_index - 1 == second < third
+        assert engine.raft.first_index - 1 == engine.disk.mirrors[0].applied_index < engine.raft.applied_index
 
     def test_holds_the_state_at_its_position_and_nothing_later(self, engine, monkeypatch):
         monkeypatch.setattr(mirroring, "MIRROR_LOG_BYTES", 1)
