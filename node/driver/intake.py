@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.jobs import Proposal, encode_proposal, propose
+from cluster.jobs import Batch, JobTable, Proposal, encode_proposal, propose
 from cluster.raft import OverloadedError, Position, Raft, RefusedError
 from node.driver.gathering import MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Weighed
 
@@ -19,8 +19,9 @@ MAX_WAITING: Final = 64 << 20
 class Intake:
     """The batches offered to one leader in its term."""
 
-    def __init__(self, raft: Raft) -> None:
+    def __init__(self, raft: Raft, table: JobTable) -> None:
         self._raft = raft
+        self._table = table
         self._waiting: deque[Weighed] = deque()
         self._size = 0
         self._taken: dict[str, tuple[int, int, int]] = {}
@@ -45,13 +46,20 @@ class Intake:
             incarnation, start, end = self._taken.get(batch.node, (0, 0, 0))
             if batch.incarnation < incarnation:
                 continue
-            if batch.incarnation == incarnation and start <= batch.first and (last <= end or batch.first > end + 1):
+            again = batch.incarnation == incarnation and start <= batch.first
+            # What is in the table may have come in another order than it was taken in.
+            if again and (last <= end or batch.first > max(end, self._applied(batch)) + 1):
                 continue
             if batch.incarnation > incarnation or batch.first < start:
                 start = batch.first
             self._taken[batch.node] = (batch.incarnation, start, last)
             self._waiting.append((batch, weight))
             self._size += weight
+
+    def _applied(self, batch: Batch) -> int:
+        """Tell the number of the last command in the table of the incarnation that a batch is of."""
+        node = self._table.nodes.get(batch.node)
+        return node.last if node is not None and node.incarnation == batch.incarnation else 0
 
     def enter(self, now: int) -> list[tuple[Position, Proposal]]:
         """Put what waits into the log, as of `now` (milliseconds since the epoch), as far as one write goes."""
