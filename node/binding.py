@@ -19,15 +19,15 @@ def bind(addresses: Iterable[Address]) -> list[socket.socket]:
         return sockets
 
 
-def bind_one(address: Address) -> socket.socket:
-    """Bind one address; raises `ListenError`."""
+def bind_one(address: Address, hint: str = "") -> socket.socket:
+    """Bind one address; raises `ListenError`, whose text ends with the hint."""
     try:
         family, kind, number, _, where = socket.getaddrinfo(
             address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, number)
     except OSError as error:
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+        raise ListenError(f"cannot listen on {address}: {error.strerror}{hint}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
@@ -35,7 +35,7 @@ def bind_one(address: Address) -> socket.socket:
         listener.bind(where)
     except OSError as error:
         listener.close()
-        raise ListenError(f"cannot listen on {address}: {error.strerror}") from error
+        raise ListenError(f"cannot listen on {address}: {error.strerror}{hint}") from error
     return listener
 
 

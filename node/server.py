@@ -67,8 +67,13 @@ def run(configuration: Configuration) -> int:
         listeners = bind(configuration.listen)
         for listener in listeners:
             sockets.callback(listener.close)
-        mesh = None if configuration.alone else sockets.enter_context(bind_one(configuration.mesh))
-        site = None if configuration.http is None else sockets.enter_context(bind_one(configuration.http))
+        mesh = site = None
+        if not configuration.alone:
+            mesh = sockets.enter_context(bind_one(configuration.mesh, "; --mesh names another address for other nodes"))
+        if configuration.http is not None:
+            site = sockets.enter_context(
+                bind_one(configuration.http, "; --http names another address for the site, or none")
+            )
         drop_privileges(configuration.user)
         try:
             store = Store.open(configuration.data_dir)

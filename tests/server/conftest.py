@@ -1,7 +1,6 @@
 """Offer servers and connections to every test, and show what a server logged when a test fails."""
 
 import itertools
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -26,12 +25,6 @@ def pytest_runtest_makereport(
         for server in running_servers():
             report.sections.append((f"log of the server on port {server.port}", server.log_tail()))
     return report
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _no_sites() -> None:
-    """Let servers that are started in any way have no site: they would share its port."""
-    os.environ.setdefault("GEARMESH_HTTP", "none")
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ class TestStarting:
     def test_port_0_is_replaced_by_the_port_that_was_taken(self, tmp_path):
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "node", "serve", "--listen", "127.0.0.1:0"),
+                *(sys.executable, "-m", "node", "serve", "--listen", "127.0.0.1:0", "--http", "none"),
                 *("--data-dir", str(tmp_path / "data"), "--log-format", "json"),
             ],
             stdout=subprocess.PIPE,
@@ -74,7 +74,7 @@ class TestStarting:
     async def test_a_command_line_made_for_gearmand_is_understood(self, tmp_path):
         server = ServerProcess(tmp_path)
         server.command = lambda: [
-            *(sys.executable, "-m", "node", "serve", "--data-dir", str(tmp_path / "data")),
+            *(sys.executable, "-m", "node", "serve", "--data-dir", str(tmp_path / "data"), "--http", "none"),
             *("-L", server.host, "-p", str(server.port), "-P", str(tmp_path / "pid"), "-l", str(tmp_path / "log")),
             *("-v", "INFO", "-j", "3", "-R", "-b", "64", "-f", "10000", "--job-handle-prefix", "H:mine"),
             *("--keepalive", "--keepalive-idle", "30", "--keepalive-interval", "10", "--keepalive-count", "3"),
@@ -233,7 +233,9 @@ class TestRefusingToStart:
 
     def test_a_second_server_on_the_same_data_is_refused_and_the_first_goes_on(self, start_server):
         server = start_server()
-        outcome = gearmesh("serve", "--listen", "127.0.0.1:0", "--data-dir", str(server.data_directory))
+        outcome = gearmesh(
+            "serve", "--listen", "127.0.0.1:0", "--http", "none", "--data-dir", str(server.data_directory)
+        )
         assert outcome.returncode == 1
         assert str(server.data_directory) in outcome.stderr
         assert "Traceback" not in outcome.stderr
@@ -258,7 +260,9 @@ class TestRefusingToStart:
 
     def test_a_data_directory_that_cannot_be_made_is_named(self, tmp_path):
         (tmp_path / "file").write_text("")
-        outcome = gearmesh("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "file" / "data"))
+        outcome = gearmesh(
+            "serve", "--listen", "127.0.0.1:0", "--http", "none", "--data-dir", str(tmp_path / "file" / "data")
+        )
         assert outcome.returncode == 1
         assert str(tmp_path / "file") in outcome.stderr
         assert "Traceback" not in outcome.stderr
