@@ -33,7 +33,7 @@ class Timing(msgspec.Struct, frozen=True):
     first_delay: float = 0.1
     """Before the second attempt to dial; doubles with each failure. Jitter takes up to half of it away."""
     longest_delay: float = 3.0
-    settled: float = 5.0
+    settled: float = 0.5
     """A link that held this long lets the delays begin anew."""
     penalty: float = 1.0
     """How long a connection that proved nothing counts as one that is still there."""
