@@ -10,14 +10,14 @@ SHELL := /bin/sh
 PYTHON ?=
 # The virtual environment. To try a second Python side by side: make test PYTHON=python3.13 VENV=.venv-3.13
 VENV ?= .venv
-# Where `make run` keeps its queue, and where it listens.
+# How many nodes `make run` starts, where they keep their queue, and the first one's port; the others' are 10 apart.
+NODES ?= 3
 DATA_DIR ?= .gearmesh
-LISTEN ?= 127.0.0.1:4730
+LISTEN_BASE ?= 4730
 # How many simulated histories `make sim` plays, and how long `make soak` goes on.
 SEEDS ?= 200
 SECONDS ?= 3600
-# More flags for `gearmesh serve`, for pytest, and for the benchmarks.
-SERVE_FLAGS ?=
+# More flags for pytest, and for the benchmarks.
 PYTEST_FLAGS ?= -n auto
 BENCH_FLAGS ?=
 
@@ -33,17 +33,8 @@ PIP_INSTALL := PYTHONWARNINGS=ignore "$(BIN)/python" -m pip install --quiet --di
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: $(INSTALLED) ## Set everything up and start one durable node on LISTEN, with its queue in DATA_DIR
-	@set -- $(LISTEN); host=$${1%:*} port=$${1##*:}; \
-	printf '%s\n' "" \
-	  "gearmesh is about to listen on $$1 and to keep its queue in $(DATA_DIR)/. In another terminal, try:" "" \
-	  "  gearman  -h $$host -p $$port -w -f wc -- wc -l       a worker that counts lines" \
-	  "  gearman  -h $$host -p $$port -f wc < README.md       a client that waits for the answer" \
-	  "  gearman  -h $$host -p $$port -b -f wc < README.md    a background job: on disk before it is acknowledged" \
-	  "  gearadmin -h $$host -p $$port --status --workers --show-jobs" "" \
-	  "(Debian and Ubuntu have both commands in the package gearman-tools.) Ctrl-C stops the server; the queue stays." ""
-	@exec "$(BIN)/gearmesh" serve --data-dir "$(DATA_DIR)" --log-format console \
-	  $(foreach address,$(LISTEN),--listen $(address)) $(SERVE_FLAGS)
+run: $(INSTALLED) ## Set everything up and start a cluster of NODES nodes in this terminal, with its queue in DATA_DIR
+	@exec "$(BIN)/gearmesh" dev --nodes "$(NODES)" --data-dir "$(DATA_DIR)" --listen-base "$(LISTEN_BASE)"
 
 test: lint ## Set everything up, check style, types and walls, and run every test
 	"$(BIN)/python" -m pytest $(PYTEST_FLAGS)
