@@ -4,8 +4,10 @@
     python -m tests.simulation --seed 17 --log
 
 Everything that happens is an event on one queue (`schedule`), and every choice is drawn from one random source, so a
-seed is a whole history and can be played again exactly. The consensus core and the job table are the real ones; the
-driver that ties them together (`driver`), the machines (`machine`), disks (`disk`) and links (`network`) are models.
-`adversary` does what the seed's `profile` has in store; `actors` are the clients and workers. What is checked at every
-step is in `safety`, what the cluster's users were promised in `promises`.
+seed is a whole history and can be played again exactly. The consensus core, the job table, the driver, what goes
+between the nodes (as bytes) and what listeners are told are the real ones, made from what the real recovery finds. What
+they stand on are models: the event loop and its threads (`loop`), disks (`disk`), links (`network`), machines
+(`machine`), and connections (`gateway`). `adversary` does what the seed's `profile` has in store; `actors` are the
+clients and workers. What is checked at every step is in `safety`, by way of `observed`; what the cluster's users were
+promised in `promises`.
 """

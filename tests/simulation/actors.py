@@ -14,7 +14,6 @@ from cluster.jobs import (
     CreateFunction,
     DropFunction,
     Failed,
-    Finish,
     Grab,
     Identify,
     Job,
@@ -28,10 +27,12 @@ from cluster.jobs import (
     SessionOpen,
     SetLimit,
     Submit,
-    Take,
     Unreserve,
 )
-from tests.simulation.journal import Journal
+from cluster.jobs.job import number_of
+from node.gateway.listening import FINAL
+from protocol import PacketType
+from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
 from tests.simulation.promises import Promises, Run
 from tests.simulation.schedule import MS, SECOND, Schedule
@@ -80,10 +81,10 @@ class Line:
         if self.actor is not None:
             self.actor.effect(effect, index)
 
-    def result(self, job: int, *, lost: bool) -> None:
-        """Pass a result on."""
+    def report(self, kind: PacketType, args: list[bytes]) -> None:
+        """Pass on what a worker says of a job."""
         if self.actor is not None:
-            self.actor.result(job, lost=lost)
+            self.actor.report(kind, args)
 
     def disconnected(self) -> None:
         """Pass on that the node has hung up."""
@@ -92,11 +93,9 @@ class Line:
 
 
 def _bring(machine: Machine, session: int, commands: tuple[Any, ...]) -> None:
-    """Bring commands before the table, if the connection still is one: they may have waited in a paused process."""
-    driver = machine.driver
-    if driver is not None and session in driver.gateway.connections:
-        for command in commands:
-            driver.propose(command)
+    """Bring commands before the table."""
+    if machine.gateway is not None:
+        machine.gateway.bring(session, commands)
 
 
 class Actor:
@@ -124,7 +123,7 @@ class Actor:
 
     def connect(self) -> None:
         """Connect to any node that runs; try again later if none does."""
-        running = [machine for machine in self.world.machines() if machine.driver is not None]
+        running = [machine for machine in self.world.machines() if machine.process is not None]
         if not running:
             self.later(SECOND, self.connect)
             return
@@ -136,12 +135,15 @@ class Actor:
         self.machine.run(self._generation, self._connected, self.machine, self._turn)
 
     def _connected(self, machine: Machine, turn: int) -> None:
-        if turn != self._turn or machine.driver is None:
+        if turn != self._turn or machine.process is None:
             return  # gave up before the node, which was paused, took the connection in
+        self.session = machine.process.gateway.connect(self._line)
+        if not self.session:
+            self.leave()  # nobody is served there
+            return
+        self.incarnation = machine.process.driver.incarnation
         if self.world.journal.on:
-            self.world.journal.write(self.name, "connects", machine.name)
-        self.session = machine.driver.gateway.connect(self._line)
-        self.incarnation = machine.driver.incarnation
+            self.world.journal.write(self.name, "connects", machine.name, f"session={self.session}")
         self.begin()
 
     def tell(self, *commands: Any) -> None:
@@ -165,8 +167,8 @@ class Actor:
 
     @staticmethod
     def _close(machine: Machine, session: int) -> None:
-        if machine.driver is not None:
-            machine.driver.gateway.close(session)
+        if machine.gateway is not None:
+            machine.gateway.close(session)
 
     def disconnected(self) -> None:
         """Notice that the node has hung up."""
@@ -194,8 +196,9 @@ class Actor:
         """Go on after an effect."""
         raise NotImplementedError
 
-    def result(self, job: int, *, lost: bool) -> None:
-        """Take a result."""
+    def report(self, kind: PacketType, args: list[bytes]) -> None:
+        """Be told how a job goes."""
+        raise ViolationError(f"{self.name} is told of {args[0]!r}, and never asked")
 
 
 class Client(Actor):
@@ -210,6 +213,8 @@ class Client(Actor):
         self._unique = b""
         self._open = False
         """Whether the table knows of the connection: only one that waits for a result matters to it."""
+        self._awaited: dict[int, dict[int, int]] = {}
+        """Jobs whose end this connection is to be told, and how many pieces of each run it has."""
         self._choose()
         self.later(world.random.randrange(SECOND), self.connect)
 
@@ -245,7 +250,7 @@ class Client(Actor):
         self._workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice((0, 0, 20, 5000))
         due = 0
         if world.chance(0.1) and self.machine is not None:
-            due = self.machine.wall() + random.randrange(2000)
+            due = self.machine.wall_ms() + random.randrange(2000)
         self._job = 0
         if not self._background and not self._open:
             self._open = True
@@ -280,6 +285,8 @@ class Client(Actor):
         if isinstance(effect, Created) and not self._job and self.remaining:
             job: Job = effect.job
             self._job = job.number
+            if not self._background:
+                self._awaited[job.number] = {}
             if self._background:
                 world.promises.acknowledged(job.number, index)
                 if world.chance(0.04):
@@ -292,26 +299,51 @@ class Client(Actor):
         elif isinstance(effect, Refused):
             self._job = 0
             self.later(SECOND, self._act)
-        elif isinstance(effect, Failed) and effect.job.number == self._job:
-            world.promises.failed(self._job)
+        elif isinstance(effect, Failed):
+            self._ended(effect.job.number)
+            world.promises.failed(effect.job.number)
             self._finished()
 
-    def result(self, job: int, *, lost: bool) -> None:
+    def report(self, kind: PacketType, args: list[bytes]) -> None:
+        job = number_of(args[0])
         if self.world.journal.on:
-            self.world.journal.write(self.name, "result", f"job={job}", "lost" if lost else "")
-        if lost:
+            self.world.journal.write(self.name, kind.name, f"job={job}", *args[1:])
+        if job not in self._awaited:
+            raise ViolationError(f"{self.name} is told {kind.name} of job {job}, for which it does not wait")
+        if kind is PacketType.WORK_FAIL:  # no worker says so
             self.world.promises.result_lost(job)
-        if job == self._job:
-            self._finished()
+        else:
+            serial, pieces = map(int, args[1].split(b"/"))
+            heard = self._awaited[job].get(serial)
+            expected = pieces if heard is None else heard + (kind is PacketType.WORK_DATA)
+            if pieces != expected:
+                raise ViolationError(f"{self.name} hears piece {pieces} of run {serial} of job {job} after {heard}")
+            self._awaited[job][serial] = pieces
+            if kind in FINAL:
+                self.world.promises.told(job, serial)
+        if kind in FINAL:
+            self._ended(job)
+            if job == self._job:
+                self._finished()
+
+    def _ended(self, job: int) -> None:
+        if self._awaited.pop(job, None) is None:
+            raise ViolationError(f"{self.name} is told of the end of job {job}, for which it does not wait")
 
     def _finished(self) -> None:
         self._job = 0
         self.remaining -= 1
+        function, unique = self._function, self._unique
         self._choose()
-        self.later(self.world.random.randrange(50 * MS, 1500 * MS), self._act)
+        if self.world.chance(0.1):  # the same once more, perhaps before its end is known everywhere
+            self._function, self._unique = function, unique
+            self.later(self.world.random.randrange(3 * MS), self._act)
+        else:
+            self.later(self.world.random.randrange(50 * MS, 1500 * MS), self._act)
 
     def left(self) -> None:
         self._job = 0
+        self._awaited = {}
 
 
 def read(world: World, who: str, machine: Machine) -> None:
@@ -320,17 +352,17 @@ def read(world: World, who: str, machine: Machine) -> None:
 
 
 def _ask(world: World, who: str, machine: Machine, floor: int) -> None:
-    driver = machine.driver
-    if driver is None:
+    process = machine.process
+    if process is None:
         return
 
-    def answered(index: int | None) -> None:
+    def answered() -> None:
+        index = process.applied_index()
         if world.journal.on:
             world.journal.write(who, "read", machine.name, f"index={index} floor={floor}")
-        if index is not None:
-            world.promises.read_answered(floor, index, driver.table.last_job)
+        world.promises.read_answered(floor, index, process.table.last_job)
 
-    driver.read(answered)
+    process.gateway.read(answered)
 
 
 class Reader:
@@ -344,7 +376,7 @@ class Reader:
         world = self._world
         if world.calm:
             return
-        machines = [machine for machine in world.machines() if machine.driver is not None]
+        machines = [machine for machine in world.machines() if machine.process is not None]
         if machines:
             read(world, "R", world.random.choice(machines))
         world.schedule.after(world.random.randrange(50 * MS, 900 * MS), self._read)
@@ -393,10 +425,16 @@ class Worker(Actor):
             return
         if self._reserved:
             job = self._reserved.pop(0)
-            self.tell(Take(session, job.number))
+            assert self.machine is not None
+            self.machine.run(self._generation, self._take, self.machine, session, job)
             self._start(job)
         else:
             self._next()
+
+    @staticmethod
+    def _take(machine: Machine, session: int, job: Job) -> None:
+        if machine.gateway is not None:
+            machine.gateway.take(session, job)
 
     def told(self, effect: Any, index: int) -> None:
         world = self.world
@@ -445,9 +483,9 @@ class Worker(Actor):
     def _start(self, job: Job) -> None:
         world, machine = self.world, self.machine
         assert machine is not None
-        assert machine.driver is not None
+        assert machine.process is not None
         name = job.function.name
-        run = Run(job.number, machine.name, self.incarnation, self.session, machine.driver.table.now, LIMITS_MS[name])
+        run = Run(job.number, machine.name, self.incarnation, self.session, machine.process.table.now, LIMITS_MS[name])
         self._run = run
         world.promises.run_begins(run)
         if world.journal.on:
@@ -463,14 +501,35 @@ class Worker(Actor):
                 return
         if world.chance(0.1):
             self.tell(Progress(self.session, job.number, 1, 2))
-        self.later(duration, self._finish, run)
+        pieces = world.random.choice((0, 0, 0, 1, 3))
+        self.later(duration // (pieces + 1), self._go_on, run, job, 0, pieces, duration // (pieces + 1))
 
-    def _finish(self, run: Run) -> None:
+    def _go_on(self, run: Run, job: Job, said: int, pieces: int, interval: int) -> None:
+        """Say the next piece, or that it is done."""
+        if said < pieces:
+            self._report(job, PacketType.WORK_DATA, run, said + 1)
+            self.later(interval, self._go_on, run, job, said + 1, pieces, interval)
+        else:
+            kind = PacketType.WORK_EXCEPTION if self.world.chance(0.1) else PacketType.WORK_COMPLETE
+            self._finish(run, job, kind, pieces)
+
+    def _report(self, job: Job, kind: PacketType, run: Run, pieces: int) -> None:
+        machine = self.machine
+        if machine is not None:
+            args = [job.handle, b"%d/%d" % (run.serial, pieces)]
+            machine.run(self._generation, self._say, machine, self.session, job, kind, args)
+
+    @staticmethod
+    def _say(machine: Machine, session: int, job: Job, kind: PacketType, args: list[bytes]) -> None:
+        if machine.gateway is not None:
+            machine.gateway.report(session, job, kind, args)
+
+    def _finish(self, run: Run, job: Job, kind: PacketType, pieces: int) -> None:
         run.over = True
         self._run = None
         if self.world.journal.on:
-            self.world.journal.write(self.name, "finishes", f"job={run.job}")
-        self.tell(Finish(self.session, run.job))
+            self.world.journal.write(self.name, "finishes", f"job={run.job} run={run.serial}")
+        self._report(job, kind, run, pieces)
         if self.world.calm and len(self._functions) < len(FUNCTIONS):
             self.leave()
         else:

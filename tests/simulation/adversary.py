@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
+from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError
 from tests.simulation.machine import Machine
 from tests.simulation.schedule import MS, SECOND
 
@@ -69,7 +69,7 @@ class Adversary:
         machine = self._victim()
         if machine is None:
             return ""
-        machine.crash("killed")
+        machine.crash("killed", silent=self._random.random() < 0.3)
         self._later(0, 4 * SECOND, machine.start)
         return machine.name
 
@@ -84,7 +84,7 @@ class Adversary:
     def _blackout(self) -> str:
         for machine in self._simulation.machines.values():
             if machine.driver is not None:
-                machine.crash("power lost")
+                machine.crash("power lost", silent=True)
                 self._later(0, 3 * SECOND, machine.start)
         return "all"
 
@@ -94,6 +94,19 @@ class Adversary:
             return ""
         machine.pause()
         self._later(50 * MS, 8 * SECOND, machine.resume)
+        self._later(SECOND, 6 * SECOND, self._suspect, machine)
+        return machine.name
+
+    def _suspect(self, machine: Machine) -> None:
+        if machine.paused:
+            self._simulation.network.suspect(machine.name)
+
+    def _stop(self) -> str:
+        machine = self._victim()
+        if machine is None:
+            return ""
+        machine.stop()
+        self._later(SECOND, 4 * SECOND, machine.start)
         return machine.name
 
     # Disks and clocks
@@ -135,14 +148,14 @@ class Adversary:
     def _clock(self) -> str:
         machine = self._random.choice(list(self._simulation.machines.values()))
         machine.clock_offset = self._random.randrange(-10 * SECOND, 10 * SECOND)
-        machine.tick_length = int(self._profile.tick * self._random.choice((0.5, 0.8, 1.0, 1.25, 2.0)))
-        return f"{machine.name} {machine.clock_offset / SECOND:+.1f} s, tick {machine.tick_length // MS} ms"
+        machine.set_rate(self._random.choice((0.5, 0.8, 1.0, 1.25, 2.0)))
+        return f"{machine.name} {machine.clock_offset / SECOND:+.1f} s, rate {machine.rate}"
 
     # Links
 
     def _cut(self, pairs: list[tuple[str, str]]) -> None:
         network = self._simulation.network
-        network.cut.update(pairs)
+        network.cut_off(pairs)
 
         def mend() -> None:
             network.cut.difference_update(pairs)
@@ -197,6 +210,9 @@ class Adversary:
         network.jitter = random.choice((1, 10, 100)) * MS
         return f"loss {network.loss} repeats {network.repeats} stragglers {network.stragglers}"
 
+    def _links(self) -> str:
+        return self._simulation.network.break_one()
+
     # Leadership and membership
 
     def _campaign(self) -> str:
@@ -208,9 +224,10 @@ class Adversary:
 
     @staticmethod
     def _campaign_on(machine: Machine) -> None:
-        if machine.raft is not None:
+        if machine.driver is not None:
             with contextlib.suppress(RefusedError):
-                machine.raft.campaign()
+                machine.driver.raft.campaign()
+            machine.driver._pump_soon()
 
     def _transfer(self) -> str:
         leader = self._simulation.leader()
@@ -222,9 +239,9 @@ class Adversary:
 
     @staticmethod
     def _transfer_on(machine: Machine, to: str) -> None:
-        if machine.raft is not None:
+        if machine.driver is not None:
             with contextlib.suppress(RefusedError):
-                machine.raft.transfer(to)
+                machine.driver.transfer(to)
 
     def _member(self) -> str:
         leader = self._simulation.leader()
@@ -240,9 +257,9 @@ class Adversary:
 
     @staticmethod
     def _change_on(machine: Machine, change: ConfigurationChange) -> None:
-        if machine.raft is not None and machine.raft.role is Role.LEADER:
+        if machine.driver is not None and machine.driver.leads:
             with contextlib.suppress(RefusedError):
-                machine.raft.propose_configuration(change)
+                machine.driver.propose_configuration(change)
 
     def _change(self, leader: Machine) -> ConfigurationChange:
         random, simulation = self._random, self._simulation

@@ -1,102 +1,299 @@
 """A node's disk: slow, in order, and forgetful in a crash. It outlives the process that writes to it.
 
-The contract with the core is `MemoryStore.write`: writes become durable in order, each whole or not at all. Writes that
-wait are joined into one transaction. In a crash some of the writes of the transaction under way are on the disk,
-though nobody was told; the next one is torn, which recovery notices and cuts off; the rest is gone. After a failed
-write nothing is ever written again by this process.
+It does what `cluster.storage.StorageThread` does for a driver, and refuses what `cluster.storage.Store` refuses: writes
+become durable in order, each whole or not at all; appends that wait are joined into one transaction, and go before the
+mirrors that wait. In a crash some of the transaction under way is on the disk, though nobody was told; the rest is
+gone. After a failed write nothing is ever written again by this process.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from random import Random
+from typing import Final, Self
 
 import msgspec
 
-from cluster.jobs import JobTable, MirrorWriter, TableMirror, restore
-from cluster.log import Entry
-from cluster.raft import DurableState, MemoryStore, SnapshotMeta, Write
+from cluster.formation import Founder, Joiner, encode_record
+from cluster.log import Entry, HardState
+from cluster.storage import Install, Mirror, Piece, Recovered, StorageError
+from cluster.storage.stream import StreamReader
+from node.recovery import FORMATION, NODE
 from tests.simulation.journal import ViolationError
 from tests.simulation.schedule import MS, Schedule
 
-
-class Image(msgspec.Struct, array_like=True):
-    """A state machine on disk, as of `index`; also what a snapshot transfer carries."""
-
-    index: int
-    meta: bytes
-    segments: dict[int, bytes]
-    payloads: dict[int, bytes]
+GROUP: Final = "group"
+"""The id of the only group there is."""
 
 
-class MirrorWrite(msgspec.Struct):
-    """Bring the image on disk up to the table at `index`."""
+class Append(msgspec.Struct, frozen=True):
+    """Entries, and the hard state beside them."""
 
-    index: int
-    part: TableMirror
-
-
-Work = Write | MirrorWrite
+    entries: Sequence[Entry]
+    hard_state: HardState | None
 
 
-class Store(MemoryStore):
-    """The log on disk; entries that are asked for may not be at hand at once."""
+class Replacement(msgspec.Struct, frozen=True):
+    """Pieces of a snapshot, its installation, and the entries behind it."""
 
-    def __init__(self, base: SnapshotMeta | None, random: Random, misses: float) -> None:
-        super().__init__(base)
-        self._random = random
-        self._misses = misses
+    entries: Sequence[Entry]
+    hard_state: HardState | None
+    pieces: Sequence[Piece]
+    install: Install | None
 
-    def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
-        """Answer, or have it fetched first."""
-        if self._misses and self._random.random() < self._misses:
-            return ()
-        return super().entries(low, high, max_bytes)
 
-    def all_entries(self) -> tuple[Entry, ...]:
-        """Return the whole log."""
-        return tuple(self._entries)
+class Note(msgspec.Struct, frozen=True):
+    """A small fact."""
+
+    key: str
+    value: bytes
+
+
+Work = Append | Replacement | Mirror | Note
+
+
+class Image:
+    """The mirror on disk, as it stands or as it stood at one moment (`cluster.storage.MirrorView`)."""
+
+    def __init__(
+        self, index: int, term: int, meta: bytes, segments: dict[int, bytes], payloads: dict[int, bytes]
+    ) -> None:
+        self.applied_index = index
+        self.applied_term = term
+        self.meta = meta
+        self.segment_data = segments
+        self.payload_data = payloads
+        self.closed = False
+
+    def copy(self) -> "Image":
+        """Give it as it stands, whatever becomes of it."""
+        return Image(self.applied_index, self.applied_term, self.meta, dict(self.segment_data), dict(self.payload_data))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def segments(self) -> Iterator[tuple[int, bytes]]:
+        """Give the segments in their order."""
+        return iter(sorted(self.segment_data.items()))
+
+    def payloads(self) -> Iterator[tuple[int, bytes]]:
+        """Give the payloads in their order."""
+        return iter(sorted(self.payload_data.items()))
+
+    def close(self) -> None:
+        """Let go of it."""
+        self.closed = True
+
+
+class Store:
+    """What is on the disk (`cluster.storage.Store`, as far as recovery and checks ask for it)."""
+
+    path = Path("/simulated/node.db")
+
+    def __init__(self) -> None:
+        self.hard_state = HardState()
+        self.base_index = self.base_term = 0
+        """Where the log begins."""
+        self.image = Image(0, 0, b"", {}, {})
+        self._entries: list[Entry] = []
+        self._notes: dict[str, bytes] = {}
+        self._spool = bytearray()
+
+    @property
+    def last_index(self) -> int:
+        """The index of the last entry."""
+        return self.base_index + len(self._entries)
+
+    def term(self, index: int) -> int:
+        """Return the term of an entry."""
+        return self.base_term if index == self.base_index else self._entries[index - self.base_index - 1].term
+
+    # What `node.recovery` reads
+
+    def note(self, key: str) -> bytes | None:
+        """Read a note."""
+        return self._notes.get(key)
+
+    def recover(self) -> Recovered:
+        """Tell where everything stands."""
+        image = self.image
+        return Recovered(
+            self.hard_state,
+            image.applied_index,
+            image.applied_term,
+            image.meta,
+            self.base_index + 1,
+            self.last_index,
+            self.base_term,
+        )
+
+    def read_entries(self, first: int, last: int) -> Iterator[Entry]:
+        """Read the log."""
+        return iter(self._entries[first - self.base_index - 1 : last - self.base_index])
+
+    def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
+        """Read what the log still holds."""
+        return tuple(self.read_entries(max(first, self.base_index + 1), last))
+
+    def read_segments(self) -> Iterator[tuple[int, bytes]]:
+        """Read the mirror's segments."""
+        return self.image.segments()
+
+    def read_payloads(self) -> Iterator[tuple[int, bytes]]:
+        """Read the mirror's payloads."""
+        return self.image.payloads()
+
+    # Writing
+
+    def found(self, index: int, term: int, meta: bytes) -> None:
+        """Begin the log of a first member."""
+        self.base_index, self.base_term = index, term
+        self.image = Image(index, term, meta, {}, {})
+
+    def write_note(self, key: str, value: bytes) -> None:
+        """Note something."""
+        self._notes[key] = value
+
+    def perform(self, work: Work) -> None:
+        """Carry out one write."""
+        if isinstance(work, Append):
+            self._append(work.entries, work.hard_state)
+        elif isinstance(work, Mirror):
+            self._mirror(work)
+        elif isinstance(work, Note):
+            self.write_note(work.key, work.value)
+        else:
+            for piece in work.pieces:
+                _require(piece.offset <= len(self._spool), f"a piece at {piece.offset} after {len(self._spool)} bytes")
+                del self._spool[piece.offset :]
+                self._spool += piece.data
+            if work.install is not None:
+                self._install(work.install)
+            self._append(work.entries, work.hard_state)
+
+    def forget_spool(self) -> None:
+        """Drop what was received of a snapshot: a new process does not know how far it came."""
+        self._spool.clear()
+
+    def _append(self, entries: Sequence[Entry], hard_state: HardState | None) -> None:
+        if hard_state is not None:
+            self.hard_state = hard_state
+        if entries:
+            first = entries[0].index
+            _require(
+                self.image.applied_index < first <= self.last_index + 1,
+                f"entry {first} offered to a log of {self.last_index}, {self.image.applied_index} of it applied",
+            )
+            del self._entries[first - self.base_index - 1 :]
+            self._entries.extend(entries)
+
+    def _mirror(self, mirror: Mirror) -> None:
+        image, index = self.image, mirror.applied_index
+        _require(
+            image.applied_index <= index <= self.last_index,
+            f"a mirror of {index} after one of {image.applied_index}, the log ends at {self.last_index}",
+        )
+        _require(mirror.compact_to <= index, f"a log dropped to {mirror.compact_to} with a mirror of {index}")
+        _require(self.term(index) == mirror.applied_term, f"a mirror of {index} with a wrong term")
+        for number, data in mirror.segments:
+            if data is None:
+                del image.segment_data[number]
+            else:
+                image.segment_data[number] = data
+        image.payload_data.update(mirror.payloads)
+        for number in mirror.dropped_payloads:
+            image.payload_data.pop(number, None)
+        image.applied_index, image.applied_term, image.meta = index, mirror.applied_term, mirror.meta
+        if mirror.compact_to > self.base_index:
+            term = self.term(mirror.compact_to)
+            del self._entries[: mirror.compact_to - self.base_index]
+            self.base_index, self.base_term = mirror.compact_to, term
+
+    def _install(self, install: Install) -> None:
+        _require(install.index > self.image.applied_index, f"a snapshot of {install.index} that is not news")
+        stream = StreamReader([bytes(self._spool)], len(self._spool))
+        header = stream.header()
+        _require(
+            (header.applied_index, header.applied_term) == (install.index, install.term),
+            f"a snapshot of {header.applied_index} came, one of {install.index} was announced",
+        )
+        self.image = Image(
+            install.index,
+            install.term,
+            install.adopt(header.meta),
+            dict(stream.segments()),
+            dict(stream.payloads()),
+        )
+        self._spool.clear()
+        self._entries.clear()
+        self.base_index, self.base_term = install.index, install.term
+
+
+def _require(condition: bool, otherwise: str) -> None:  # noqa: FBT001 - reads as an assertion
+    if not condition:
+        raise ViolationError(f"the disk was offered {otherwise}")
 
 
 class Disk:
     """One node's disk."""
 
-    def __init__(self, schedule: Schedule, random: Random, base: SnapshotMeta | None, misses: float) -> None:
-        """Begin with the log's base, or blank."""
+    def __init__(self, schedule: Schedule, random: Random, name: str, founders: tuple[str, ...]) -> None:
+        """Begin as one of the first members, or, without any, as one that is going to join."""
         self._schedule = schedule
         self._random = random
-        self.store = Store(base, random, misses)
-        self.image = Image(self.store.base.index, b"", {}, {})
-        self.incarnation = 0
+        self.store = Store()
+        self.store.write_note(NODE, name.encode())
+        record = Founder(GROUP, founders) if founders else Joiner(GROUP, ())
+        self.store.write_note(FORMATION, encode_record(record))
         self.latency = MS
         """A transaction takes between half of this and one and a half."""
         self.joins = True
-        """Whether writes that wait are joined into one transaction."""
+        """Whether appends that wait are joined into one transaction."""
         self.fails = False
         self.full = False
-        self._waiting: list[tuple[Work, Callable[[Work], None]]] = []
-        self._under_way: list[tuple[Work, Callable[[Work], None]]] = []
+        self._waiting: list[tuple[Work, Callable[[], None]]] = []
+        self._under_way: list[tuple[Work, Callable[[], None]]] = []
         self._life = 0
-        self.on_failure: Callable[[str], None] = lambda _: None
+        self.on_failure: Callable[[StorageError], None] = lambda _: None
+        self.on_idle: Callable[[], None] | None = None
+        """Called once when everything that was handed over is done."""
 
-    def durable_state(self) -> DurableState:
-        """What a process finds that starts now."""
-        store = self.store
-        return DurableState(log=store, hard_state=store.hard_state, base=store.base, applied=self.image.index)
+    # `node.driver.Disk`
 
-    def load_table(self, audience: str) -> tuple[JobTable, MirrorWriter]:
-        """Read the state machine."""
-        image = self.image
-        return restore(image.meta, sorted(image.segments.items()), sorted(image.payloads.items()), audience)
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None, done: Callable[[], None]) -> None:
+        """Write entries."""
+        self._submit(Append(entries, hard_state), done)
 
-    def next_incarnation(self) -> int:
-        """Give a number that this node never had, durably."""
-        self.incarnation += 1
-        return self.incarnation
+    def write(
+        self,
+        entries: Sequence[Entry],
+        hard_state: HardState | None,
+        pieces: Sequence[Piece],
+        install: Install | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Write all of this."""
+        self._submit(Replacement(entries, hard_state, pieces, install), done)
 
-    def submit(self, work: Work, done: Callable[[Work], None]) -> None:
-        """Make this durable after everything before it."""
-        self._waiting.append((work, done))
-        if not self._under_way:
-            self._begin()
+    def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
+        """Write what changed in the table."""
+        self._submit(mirror, done)
+
+    def note(self, key: str, value: bytes, done: Callable[[], None]) -> None:
+        """Write a note."""
+        self._submit(Note(key, value), done)
+
+    def read(self, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
+        """Read entries."""
+        self._schedule.after(self._duration(), self._read, self._life, first, last, done)
+
+    def view(self) -> Image:
+        """Open the mirror for reading."""
+        return self.store.image.copy()
+
+    # What befalls it
 
     def crash(self) -> int:
         """Lose what was not synced; return how many unacknowledged writes are on the disk all the same."""
@@ -105,47 +302,61 @@ class Disk:
         if self._under_way:
             survivors = self._random.randrange(len(self._under_way) + 1)
             for work, _ in self._under_way[:survivors]:
-                self._perform(work)
+                self.store.perform(work)
         self._under_way, self._waiting = [], []
+        self.on_idle = None
+        self.store.forget_spool()
         return survivors
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether everything is done."""
+        return not self._under_way and not self._waiting
+
+    def _submit(self, work: Work, done: Callable[[], None]) -> None:
+        self._waiting.append((work, done))
+        if not self._under_way:
+            self._begin()
+
+    def _duration(self) -> int:
+        return int(self.latency * (0.5 + self._random.random()))
+
     def _begin(self) -> None:
-        count = len(self._waiting) if self.joins else 1
-        self._under_way, self._waiting = self._waiting[:count], self._waiting[count:]
-        duration = int(self.latency * (0.5 + self._random.random()))
-        self._schedule.after(duration, self._finish, self._life)
+        self._under_way = self._next()
+        self._schedule.after(self._duration(), self._finish, self._life)
+
+    def _next(self) -> list[tuple[Work, Callable[[], None]]]:
+        """Take the next transaction: appends go before mirrors, and nothing before a replacement or a note."""
+        waiting = self._waiting
+        end = next(
+            (place for place, (work, _) in enumerate(waiting) if isinstance(work, Replacement | Note)), len(waiting)
+        )
+        appends = [place for place in range(end) if isinstance(waiting[place][0], Append)]
+        places = (appends if self.joins else appends[:1]) or [0]
+        taken = [waiting[place] for place in places]
+        for place in reversed(places):
+            del waiting[place]
+        return taken
 
     def _finish(self, life: int) -> None:
         if life != self._life:
             return
         if self.full or self.fails:
             self.fails = False
-            self.on_failure("disk full" if self.full else "fsync failed")
+            self.on_failure(StorageError("disk full" if self.full else "fsync failed"))
             return
         done = self._under_way
         for work, _ in done:
-            self._perform(work)
+            self.store.perform(work)
         self._under_way = []
         if self._waiting:
             self._begin()
-        for work, callback in done:
-            callback(work)
+        for _, callback in done:
+            callback()
+        if self.on_idle is not None and self.idle:
+            idle, self.on_idle = self.on_idle, None
+            idle()
 
-    def _perform(self, work: Work) -> None:
-        if isinstance(work, MirrorWrite):
-            part, image = work.part, self.image
-            for number, data in part.segments:
-                if data is None:
-                    del image.segments[number]
-                else:
-                    image.segments[number] = data
-            image.payloads.update(part.payloads)
-            for number in part.dropped_payloads:
-                del image.payloads[number]
-            image.index, image.meta = work.index, part.meta
-            return
-        self.store.write(work)
-        if work.snapshot is not None:
-            self.image = msgspec.msgpack.decode(self.store.image, type=Image)
-            if self.image.index != work.snapshot.index:
-                raise ViolationError(f"a snapshot of {work.snapshot.index} holds a table of {self.image.index}")
+    def _read(self, life: int, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
+        if life == self._life:
+            done(self.store.held_entries(first, last))

@@ -1,165 +1,282 @@
-"""The connections of a simulated node: effects go out to them, results travel from a worker's node to the listeners'.
+"""The connections of a simulated node: what `node.gateway` is to the driver, without packets.
 
-A result never enters the table. The worker's node keeps it from WORK_COMPLETE until the listeners' nodes have it. Where
-the worker's node is gone before that, the listener's node, which has seen the Finish applied, tells its client so.
+Reports of workers on other nodes, and to them, go through the real `node.relay` and `node.gateway.listening`; how a
+job ended here is kept until the table knows, as `node.gateway.gateway` does. Not for: what actors do with what they
+are told.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
+from cluster.jobs import (
+    Concluded,
+    Created,
+    Effect,
+    Ended,
+    Failed,
+    Finish,
+    Job,
+    Node,
+    Park,
+    Progress,
+    Revoked,
+    Session,
+    SessionClose,
+    SessionOpen,
+    Take,
+)
+from node.driver import Driver
+from node.gateway.listening import FINAL, Listening, Report
+from node.relay import Parcel, Relay
+from protocol import PacketType
+from tests.simulation.loop import Handle
 
-from cluster.jobs import Created, Effect, Ended, Failed, JobTable, SessionClose
-from tests.simulation.schedule import SECOND
+if TYPE_CHECKING:
+    from tests.simulation.machine import Machine
 
-RESULT_RESEND: Final = 1 * SECOND
-
-
-class Result(msgspec.Struct, frozen=True):
-    """How a job went, for one listener."""
-
-    sender: str
-    node: str
-    incarnation: int
-    session: int
-    job: int
+_LAZY = (SessionOpen, Take, Progress)
 
 
-class ResultReceived(msgspec.Struct, frozen=True):
-    """The listener's node has it, or has nobody for it any more."""
-
-    result: Result
-
-
-class Peer(Protocol):
+class Line(Protocol):
     """A client or worker, as its node sees it."""
 
     def effect(self, effect: Effect, index: int) -> None: ...
-    def result(self, job: int, *, lost: bool) -> None: ...
+    def report(self, kind: PacketType, args: list[bytes]) -> None: ...
     def disconnected(self) -> None: ...
 
 
+class Connection:
+    """One connection."""
+
+    __slots__ = ("line", "opened", "running")
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.opened = False
+        """Whether the table knows of it, or will."""
+        self.running: dict[int, Job] = {}
+
+
 class Gateway:
-    """The sessions of one process."""
+    """All connections of one process (`node.driver.EffectSink`)."""
 
     def __init__(
-        self, name: str, send: Callable[[str, Any], None], now: Callable[[], int], after: Callable[..., None]
+        self,
+        machine: "Machine",
+        driver: Driver,
+        send: Callable[[str, Parcel], bool],
+        applied_index: Callable[[], int],
+        begun: Callable[[int], None],
     ) -> None:
-        """`after(0, action)` lets something happen outside of this node, at once."""
-        self._name = name
-        self._send = send
-        self._now = now
-        self._after = after
-        self.driver: Any = None
+        """`applied_index` tells which entry the effects are of; `begun` is told of each new incarnation."""
+        self._machine = machine
+        self._driver = driver
+        self._applied_index = applied_index
+        self._begun = begun
         self._numbered = 0
-        self.connections: dict[int, Peer] = {}
-        self._undelivered: dict[Result, int] = {}
-        self._waiting: dict[int, dict[int, None]] = {}
-        """Sessions here that wait for a job's end, by job."""
-        self._finishers: dict[int, tuple[str, int]] = {}
-        """Whose worker finished a job that somebody here still waits for."""
-        self._early: set[tuple[int, int]] = set()
-        """(job, session) of results that came before this node applied the submit: it lags behind the worker's."""
+        self.connections: dict[int, Connection] = {}
+        self.reads: set[int] = set()
+        """Questions that are not answered."""
+        self._asked = 0
+        self._endings: dict[int, tuple[PacketType, list[bytes], tuple[Session, ...]]] = {}
+        """Jobs whose end is on its way to the table, and which listeners have been told."""
+        self.relay = Relay(driver.table, driver.name, send, self._reported)
+        self._listening = Listening(driver.name, driver.table, self._say)
+        self._flush: Handle | None = None
 
-    def reset(self) -> None:
-        """Break all connections."""
-        peers = list(self.connections.values())
-        self.connections.clear()
-        self._waiting.clear()
-        self._finishers.clear()
-        self._early.clear()
-        for peer in peers:
-            self._after(0, peer.disconnected)
+    # Connections
 
-    def hang_up(self) -> None:
-        """Let everybody go to another node: this one cannot serve them now."""
-        for number, peer in list(self.connections.items()):
-            self.close(number)
-            self._after(0, peer.disconnected)
-
-    def connect(self, peer: Peer) -> int:
-        """Take a connection in; return its number. The table hears of it when it first matters, by a SessionOpen."""
+    def connect(self, line: Line) -> int:
+        """Take a connection in and return its number; 0 when nobody is served here."""
+        if not self._driver.serving:
+            return 0
         self._numbered += 1
-        self.connections[self._numbered] = peer
+        self.connections[self._numbered] = Connection(line)
         return self._numbered
 
     def close(self, number: int) -> None:
         """Note that a connection is gone."""
-        if self.connections.pop(number, None) is not None:
-            self.driver.propose(SessionClose(number))
-            for sessions in self._waiting.values():
-                sessions.pop(number, None)
+        connection = self.connections.pop(number, None)
+        if connection is not None:
+            self._listening.disconnected(number)
+            if connection.opened:
+                self._driver.propose(SessionClose(number))
 
-    def deliver(self, effects: list[Effect], index: int) -> None:
-        """Tell the sessions what happened at `index`."""
+    def bring(self, number: int, commands: Iterable[Any]) -> None:
+        """Bring what a connection says before the table, if the connection still is one."""
+        connection = self.connections.get(number)
+        if connection is None:
+            return
+        driver = self._driver
+        for command in commands:
+            kind = type(command)
+            if kind is SessionOpen:
+                connection.opened = True
+            if kind in _LAZY:
+                driver.propose_lazily(command)
+            elif kind is Park and self._machine.random.random() < 0.5:
+                driver.propose_while_idle(command)
+            else:
+                driver.propose(command, len(getattr(command, "workload", b"")))
+
+    def take(self, number: int, job: Job) -> None:
+        """Let a worker begin with a job."""
+        connection = self.connections.get(number)
+        if connection is not None:
+            connection.running[job.number] = job
+            self._driver.propose_lazily(Take(number, job.number))
+
+    def report(self, number: int, job: Job, kind: PacketType, args: list[bytes]) -> None:
+        """Take what a worker says of its job."""
+        connection = self.connections.get(number)
+        if connection is None or job.number not in connection.running:
+            return
+        listeners = job.listeners
+        if listeners:
+            self._tell(job, self._listeners_of(job), kind, args)
+        if kind in FINAL:
+            del connection.running[job.number]
+            self._endings[job.number] = (kind, args, tuple(listeners))
+            if job.background:
+                self._driver.propose_promptly(Finish(number, job.number))
+            else:
+                self._driver.propose_lazily(Finish(number, job.number))
+
+    def read(self, answer: Callable[[], None]) -> None:
+        """Answer from the table once it is current."""
+        if not self._driver.serving:
+            return
+        self._asked += 1
+        number = self._asked
+        self.reads.add(number)
+
+        def current() -> None:
+            self.reads.discard(number)
+            answer()
+
+        self._driver.when_current(current)
+
+    # Other nodes
+
+    def parcel(self, node: str, parcel: Parcel) -> None:
+        """Take reports from another node."""
+        self.relay.received(node, parcel)
+        self._flush_later()
+
+    def linked(self, node: str) -> None:
+        """Note a new link."""
+        self.relay.linked(node)
+        self._flush_later()
+
+    # What the driver says
+
+    def deliver(self, effects: list[Effect]) -> None:
+        """Tell the sessions what happened."""
+        self._machine.point()
+        index = self._applied_index()
         for effect in effects:
             if type(effect) is Ended:
-                self._send_results(effect)
-            elif (peer := self.connections.get(effect.session)) is not None:
-                if type(effect) is Failed:
-                    self._waiting.pop(effect.job.number, None)
-                elif type(effect) is Created and any(
-                    listener.number == effect.session and listener.node.name == self._name
-                    for listener in effect.job.listeners
-                ):
-                    self._waiting.setdefault(effect.job.number, {})[effect.session] = None
-                peer.effect(effect, index)
-                if self._early and type(effect) is Created and (effect.job.number, effect.session) in self._early:
-                    self._tell(effect.job.number, effect.session, lost=False)
-
-    def _send_results(self, effect: Ended) -> None:
-        job = effect.job
-        for listener in job.listeners:
-            node = listener.node
-            result = Result(self._name, node.name, node.incarnation, listener.number, job.number)
-            if node.name == self._name:
-                self._take(result)
+                self._ended(effect)
+            elif type(effect) is Concluded:
+                self._listening.concluded(effect)
+            elif type(effect) is Failed and self._listening.failed(effect.session, effect.job):
+                pass
             else:
-                self._undelivered[result] = self._now()
-                self._send(node.name, result)
+                if type(effect) is Revoked:
+                    self._revoked(effect)
+                connection = self.connections.get(effect.session)
+                if connection is not None:
+                    connection.line.effect(effect, index)
+                    if type(effect) is Created and effect.listens:
+                        self._listening.created(effect.session, effect.job)
 
-    def receive(self, message: Any) -> None:
-        """Take a message from another node's gateway."""
-        if isinstance(message, Result):
-            self._take(message)
-            self._send(message.sender, ResultReceived(message))
-        elif isinstance(message, ResultReceived):
-            self._undelivered.pop(message.result, None)
-
-    def _take(self, result: Result) -> None:
-        if result.incarnation == self.driver.incarnation:
-            self._tell(result.job, result.session, lost=False)
-
-    def _tell(self, job: int, session: int, *, lost: bool) -> None:
-        sessions = self._waiting.get(job)
-        if sessions is not None and session in sessions:
-            del sessions[session]
-            if not sessions:
-                del self._waiting[job]
-                self._finishers.pop(job, None)
-            self.connections[session].result(job, lost=lost)
-        elif session in self.connections:
-            self._early.add((job, session))
-
-    def finished(self, node: str, incarnation: int, job: int) -> None:
-        """Note whose worker had the last word on a job."""
-        if job in self._waiting and job not in self.driver.table.jobs:
-            self._finishers.setdefault(job, (node, incarnation))
+    def flush(self) -> None:
+        """Send what there is for other nodes."""
+        if self._flush is not None:
+            self._flush.cancel()
+            self._flush = None
+        self.relay.flush()
 
     def tick(self) -> None:
-        """Send results again; give up on those whose keeper is gone."""
-        now = self._now()
-        table: JobTable = self.driver.table
-        for result, sent in list(self._undelivered.items()):
-            node = table.nodes.get(result.node)
-            if node is None or node.incarnation != result.incarnation or not node.up:
-                del self._undelivered[result]
-            elif now - sent >= RESULT_RESEND:
-                self._undelivered[result] = now
-                self._send(result.node, result)
-        for job, (name, incarnation) in list(self._finishers.items()):
-            node = table.nodes[name]
-            if job not in table.jobs and (node.incarnation != incarnation or not node.up):
-                for session in list(self._waiting.get(job, ())):
-                    self._tell(job, session, lost=True)
-                self._finishers.pop(job, None)
+        """See to what nothing else reminds of."""
+        self._listening.tick()
+        self.relay.tick()
+
+    def begin(self, incarnation: int) -> None:
+        """Begin with the sessions of a new incarnation."""
+        self.relay.begin(incarnation)
+        self._begun(incarnation)
+
+    def hang_up(self) -> None:
+        """Let everybody go to another node: this one cannot serve them now."""
+        self.reads.clear()
+        for number, connection in list(self.connections.items()):
+            self.close(number)
+            self._machine.schedule.after(0, connection.line.disconnected)
+
+    def break_off(self) -> None:
+        """Break all connections: their sessions are over."""
+        connections = list(self.connections.values())
+        self.connections.clear()
+        self.reads.clear()
+        self._endings.clear()
+        self._listening.reset()
+        for connection in connections:
+            self._machine.schedule.after(0, connection.line.disconnected)
+
+    # Who is told what
+
+    def _ended(self, effect: Ended) -> None:
+        job = effect.job
+        ending = self._endings.pop(job.number, None)
+        self._listening.ended(job.number)
+        if ending is not None:
+            kind, args, told = ending
+            untold = [listener for listener in job.listeners if listener not in told]
+            if untold:
+                self._tell(job, untold, kind, args)
+
+    def _revoked(self, effect: Revoked) -> None:
+        job = effect.job
+        ending = self._endings.pop(job.number, None)
+        if ending is not None:
+            kind, args, told = ending
+            for listener in told:
+                if listener.node.name == self._driver.name:
+                    self._listening.told(listener.number, Report(job.number, [], kind, args))
+        connection = self.connections.get(effect.session)
+        if connection is not None:
+            connection.running.pop(job.number, None)
+
+    def _listeners_of(self, job: Job) -> Iterable[Session]:
+        here, was_told = self._driver.name, self._listening.was_told
+        return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
+
+    def _tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
+        elsewhere: dict[Node, list[int]] = {}
+        for listener in listeners:
+            if listener.node.name == self._driver.name:
+                self._say(listener.number, kind, args)
+            else:
+                elsewhere.setdefault(listener.node, []).append(listener.number)
+        for node, sessions in elsewhere.items():
+            self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
+        if elsewhere:
+            self._flush_later()
+
+    def _reported(self, report: Report) -> None:
+        sessions = [session for session in report.sessions if session in self.connections]
+        ending = self._endings.get(report.job)
+        if ending is not None:
+            told = {listener.number for listener in ending[2] if listener.node.name == self._driver.name}
+            sessions = [session for session in sessions if session not in told]
+        self._listening.reported(Report(report.job, sessions, report.kind, report.args))
+
+    def _say(self, session: int, kind: PacketType, args: list[bytes]) -> None:
+        connection = self.connections.get(session)
+        if connection is not None:
+            connection.line.report(kind, args)
+
+    def _flush_later(self) -> None:
+        if self._flush is None and not self._driver.in_turn:
+            self._flush = self._machine.loop.call_soon(self.flush)

@@ -1,8 +1,14 @@
 """One line per event, when somebody wants to read them; and the error that ends a run."""
 
 import sys
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
+import msgspec
+
+from cluster.jobs import Batch
+from cluster.raft import decode
+from node.peers import Kind
+from node.relay import Parcel
 from tests.simulation.schedule import SECOND, Schedule
 
 
@@ -33,17 +39,23 @@ class Journal:
         self._stream.write(f"{time // SECOND:4d}.{time % SECOND:06d} {who:<5} {event:<12} {rest}\n")
 
 
-def brief(message: Any) -> str:
-    """Give a message in few characters, without the data it carries."""
+_batches: Final = msgspec.msgpack.Decoder(list[Batch])
+_parcel: Final[msgspec.msgpack.Decoder[Parcel]] = msgspec.msgpack.Decoder(Parcel)
+
+
+def brief(data: bytes) -> str:
+    """Give a message between nodes in few characters, without the data it carries."""
+    body = memoryview(data)[1:]
+    if data[0] == Kind.BATCHES:
+        return " ".join(f"{b.incarnation}:{b.first}+{len(b.commands)}" for b in _batches.decode(body))
+    message: Any = decode(body) if data[0] == Kind.CONSENSUS else _parcel.decode(body)
     parts = []
     for name in message.__struct_fields__:
         value = getattr(message, name)
-        if name in ("to", "sender"):
+        if name in ("to", "sender") and isinstance(value, str):
             continue
         if name == "entries":
             value = f"[{value[0].index}..{value[-1].index}]" if value else "[]"
-        elif name == "batches":
-            value = [(batch.first, len(batch.commands)) for batch in value]
         elif name == "meta":
             value = (value.index, value.term)
         elif isinstance(value, bytes):

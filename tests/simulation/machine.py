@@ -4,26 +4,33 @@ Everything that happens to a process goes through `run`, which is where a paused
 sees it, and an armed fuse ends the process at one of the `point`s in the middle of things.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-import msgspec
-
-from cluster.jobs import JobTable, MirrorWriter
-from cluster.raft import DurableState, Raft, RaftConfig, RefusedError, SnapshotMeta
-from tests.simulation.disk import Disk, Work
-from tests.simulation.driver import Driver, Observer, Settings
+from cluster.jobs import Batch, JobTable, NodeUp
+from cluster.log import Entry, HardState
+from cluster.raft import DurableState, Message, Raft, RaftConfig
+from cluster.storage import Install, Mirror, Piece
+from node.driver import Driver
+from node.peers import Peers
+from node.recovery import resume
+from node.relay import Parcel
+from tests.simulation.disk import Disk, Image
 from tests.simulation.gateway import Gateway
 from tests.simulation.journal import Journal, ViolationError
-from tests.simulation.network import Network
-from tests.simulation.schedule import MS, Schedule
+from tests.simulation.loop import Loop, Offload
+from tests.simulation.network import Mesh, Network
+from tests.simulation.observed import ObservedRaft, ObservedTable, Observer, Steps
+from tests.simulation.schedule import MS, SECOND, Schedule
 
-EPOCH_MS = 1_700_000_000_000
+EPOCH: Final = 1_700_000_000 * SECOND
+NODE_TIMEOUT: Final = 3.0
+"""As a node's configuration has it by default."""
 
 
-class CrashError(Exception):
-    """The process ends here and now."""
+class CrashError(BaseException):
+    """The process ends here and now; nobody in it can do anything about that."""
 
 
 class Watcher(Observer, Protocol):
@@ -32,6 +39,150 @@ class Watcher(Observer, Protocol):
     def started(self, name: str, raft: Raft, durable: DurableState, table: JobTable) -> None: ...
     def crashed(self, name: str, incarnation: int) -> None: ...
     def incarnated(self, name: str, incarnation: int) -> None: ...
+
+
+class Process:
+    """What runs on a machine: the real driver, between a simulated disk, network and gateway."""
+
+    def __init__(self, machine: "Machine", network: Network, watcher: Watcher, retries: int) -> None:
+        self._machine = machine
+        self._generation = generation = machine.generation
+        self._disk = machine.disk
+        name = machine.name
+        recovery = resume(machine.disk.store, self._read)  # type: ignore[arg-type] - as far as it is asked for
+        steps = Steps(name, watcher, machine.point, lambda: machine.disk.store.image.applied_index)
+        self.table = ObservedTable(steps, recovery.table)
+        config = RaftConfig(id=name, randrange=machine.random.randrange, **machine.config)
+        self.raft = ObservedRaft(config, recovery.durable, steps)
+        self.raft.table = self.table
+        self.applied_index = lambda: steps.index
+        self._release = recovery.log.release
+        self._peers = Peers()
+        self._peers.formation = self  # type: ignore[assignment] - nobody forms
+        self._peers.group = self
+        self.loop = Loop(machine, generation)
+        self.driver = Driver(
+            name=name,
+            incarnation=recovery.incarnation,
+            first=NodeUp(b"H:" + name.encode(), retries),
+            table=self.table,
+            mirror_writer=recovery.mirror_writer,
+            raft=self.raft,
+            disk=self,
+            peers=self,
+            loop=self.loop,
+            offload=Offload(machine, generation),
+            clock=machine.wall,
+            node_timeout=NODE_TIMEOUT,
+            on_serving=self._serving,
+            on_failure=self._failed,
+        )
+        self.gateway = Gateway(
+            machine,
+            self.driver,
+            self._peers.parcel,
+            self.applied_index,
+            lambda number: watcher.incarnated(name, number),
+        )
+        watcher.started(name, self.raft, recovery.durable, self.table)
+        self.mesh: Mesh = network.join(name, self._peers, self._run)
+        self._peers.mesh = self.mesh  # type: ignore[assignment] - another mesh, of the same ways
+
+    def _run(self, action: Callable[..., Any], *arguments: Any) -> None:
+        self._machine.run(self._generation, action, *arguments)
+
+    def _serving(self, serving: bool) -> None:  # noqa: FBT001 - as the driver calls it
+        self._machine.note("SERVES" if serving else "serves not")
+        self._release()
+
+    def _failed(self, error: Exception) -> None:
+        """Report what the driver cannot go on after: nothing in a simulation should be that."""
+        if isinstance(error, ViolationError):
+            raise error
+        raise ViolationError(f"{self._machine.name} stopped with {type(error).__name__}: {error}") from error
+
+    # `node.driver.Disk`
+
+    def append(self, entries: Sequence[Entry], hard_state: HardState | None, done: Callable[[], None]) -> None:
+        """Write entries."""
+        self._disk.append(entries, hard_state, lambda: self._run(done))
+        self._machine.point()
+
+    def write(
+        self,
+        entries: Sequence[Entry],
+        hard_state: HardState | None,
+        pieces: Sequence[Piece],
+        install: Install | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Write all of this."""
+        self._disk.write(entries, hard_state, pieces, install, lambda: self._run(done))
+        self._machine.point()
+
+    def mirror(self, mirror: Mirror, done: Callable[[], None]) -> None:
+        """Write what changed in the table."""
+        self._disk.mirror(mirror, lambda: self._run(done))
+        self._machine.point()
+
+    def note(self, key: str, value: bytes, done: Callable[[], None]) -> None:
+        """Write a note."""
+        self._disk.note(key, value, lambda: self._run(done))
+        self._machine.point()
+
+    def view(self) -> Image:
+        """Open the mirror for reading."""
+        return self._disk.view()
+
+    def _read(self, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
+        self._disk.read(first, last, lambda entries: self._run(done, entries))
+
+    # `node.driver.Peers`
+
+    def send(self, message: Message) -> None:
+        """Send a message of consensus."""
+        self._peers.send(message)
+        self._machine.point()
+
+    def forward(self, leader: str, batches: Sequence[Batch]) -> None:
+        """Send batches to the leader."""
+        self._peers.forward(leader, batches)
+        self._machine.point()
+
+    # `node.peers.GroupSide` and `FormationSide`
+
+    def linked(self, node: str) -> None:
+        """Take note of a new link."""
+        self.driver.linked(node)
+        self.gateway.linked(node)
+
+    def unlinked(self, node: str) -> None:
+        """Take note of a lost one."""
+
+    def gone(self, node: str) -> None:
+        """Take note that a node's process is not there."""
+        self._machine.note("gone", node)
+        self.driver.gone(node)
+
+    def consensus(self, message: Message) -> None:
+        """Take a message of consensus."""
+        self.driver.receive(message)
+
+    def batches(self, node: str, batches: list[Batch], size: int) -> None:
+        """Take batches for the leader."""
+        self.driver.offer(node, batches, size)
+
+    def parcel(self, node: str, parcel: Parcel) -> None:
+        """Take reports."""
+        self.gateway.parcel(node, parcel)
+
+    def comrade(self, node: str) -> bool:
+        """Say that everybody is of the one group there is."""
+        return bool(node)
+
+    def received(self, node: str, message: object) -> None:
+        """Never called: nobody forms."""
+        raise ViolationError(f"{node} sends {message}")
 
 
 class Machine:
@@ -46,28 +197,31 @@ class Machine:
         network: Network,
         journal: Journal,
         watcher: Watcher,
-        base: SnapshotMeta | None,
+        founders: tuple[str, ...],
         config: dict[str, int],
-        settings: Settings,
-        misses: float,
-        tick: int,
+        retries: int,
+        rate: float,
     ) -> None:
-        """`base`: what a first member begins with; None for one that will join. `tick` in microseconds."""
+        """`founders`: the first members, this one among them; nobody for one that will join. `rate`: of its clock."""
         self.name = name
         self.schedule = schedule
         self.random = random
+        self.config = config
         self._network = network
         self._journal = journal
         self._watcher = watcher
-        self._config = config
-        self._settings = settings
-        self.disk = Disk(schedule, random, base, misses)
-        self.disk.on_failure = self._disk_failed
-        self.tick_length = tick
+        self._retries = retries
+        self.disk = Disk(schedule, random, name, founders)
+        self.disk.on_failure = lambda error: self.crash(str(error))
+        self.rate = rate
+        self._clock = 0.0
+        self._clock_set = schedule.now
         self.clock_offset = 0
-        self.driver: Driver | None = None
+        """By how much the wall clock is wrong, in microseconds."""
+        self.process: Process | None = None
         self.generation = 0
         self.paused = False
+        self.stopping = False
         self._deferred: list[tuple[int, Callable[..., None], tuple[Any, ...]]] = []
         self._busy = False
         self.fuse = 0
@@ -76,156 +230,111 @@ class Machine:
     # Life and death
 
     @property
+    def driver(self) -> Driver | None:
+        """The driver of the process that runs."""
+        return self.process.driver if self.process is not None else None
+
+    @property
     def raft(self) -> Raft | None:
         """The core of the process that runs."""
-        return self.driver.raft if self.driver is not None else None
+        return self.process.raft if self.process is not None else None
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """The gateway of the process that runs."""
+        return self.process.gateway if self.process is not None else None
+
+    @property
+    def loop(self) -> Loop:
+        """The loop of the process that runs."""
+        assert self.process is not None
+        return self.process.loop
 
     def start(self) -> None:
         """Start a process, if none runs."""
-        if self.driver is not None or self.disk.full:
+        if self.process is not None or self.disk.full:
             return
         self.generation += 1
-        durable = self.disk.durable_state()
-        config = RaftConfig(id=self.name, randrange=self.random.randrange, **self._config)
-        raft = Raft(config, durable)
-        generation = self.generation
-        gateway = Gateway(self.name, self.send, self.now, self.schedule.after)
-        # The gateway speaks through the driver, and the driver opens its incarnation through the gateway.
-        gateway.driver = self
-        self.driver = Driver(self, raft, self._settings, gateway, self._watcher)
-        gateway.driver = self.driver
+        self.process = process = Process(self, self._network, self._watcher, self._retries)
         if self._journal.on:
-            details = f"term={raft.term} base={durable.base.index} last={raft.last_index} applied={raft.applied_index}"
-            self._journal.write(self.name, "START", f"incarnation={self.driver.incarnation}", details)
-        self._watcher.started(self.name, raft, durable, self.driver.table)
-        self.schedule.after(self.random.randrange(self.tick_length), self._tick, generation)
+            raft = process.raft
+            self.note("START", f"term={raft.term} first={raft.first_index} last={raft.last_index}")
+        self.run(self.generation, process.driver.start, process.gateway)
 
-    def propose(self, command: Any) -> None:
-        """Never called: a gateway without a driver has no connection."""
-        raise AssertionError(command)
-
-    def crash(self, why: str) -> None:
-        """End the process; what it had in memory, and on the way to the disk, is gone."""
-        driver = self.driver
-        if driver is None:
+    def crash(self, why: str, *, silent: bool = False) -> None:
+        """End the process; what it had in memory, and on the way to the disk, is gone. `silent`: with its host."""
+        process = self.process
+        if process is None:
             return
-        self.driver = None
+        self.process = None
         self.generation += 1
         self.fuse = 0
-        self.paused = False
+        self.paused = self.stopping = False
         self._deferred.clear()
         survivors = self.disk.crash()
-        if self._journal.on:
-            self._journal.write(self.name, "CRASH", why, f"({survivors} unacknowledged writes survive)")
-        self._watcher.crashed(self.name, driver.incarnation)
-        driver.gateway.reset()
+        self.note("CRASH", why, f"({survivors} unacknowledged writes survive)")
+        self._watcher.crashed(self.name, process.driver.incarnation)
+        self._network.leave(self.name, silent=silent)
+        process.gateway.break_off()
+
+    def stop(self) -> None:
+        """End the process in an orderly way: the disk gets all that it was given."""
+        process = self.process
+        if process is None or self.paused or self.stopping:
+            return
+        self.note("STOP")
+        self.stopping = True
+        self.run(self.generation, process.driver.stop)
+        generation = self.generation
+
+        def stopped() -> None:
+            if generation == self.generation:
+                self.crash("stopped")
+
+        if self.disk.idle:
+            stopped()
+        else:
+            self.disk.on_idle = stopped
 
     def pause(self) -> None:
         """Stop the process without ending it (SIGSTOP, a long collection of garbage)."""
-        if self.driver is not None:
+        if self.process is not None:
             self.paused = True
-            if self._journal.on:
-                self._journal.write(self.name, "PAUSE")
+            self.note("PAUSE")
 
     def resume(self) -> None:
         """Let it go on: everything that came in the meantime comes at once."""
         if not self.paused:
             return
         self.paused = False
-        if self._journal.on:
-            self._journal.write(self.name, "RESUME", f"{len(self._deferred)} events")
+        self.note("RESUME", f"{len(self._deferred)} events")
         deferred, self._deferred = self._deferred, []
         for generation, action, arguments in deferred:
             self.run(generation, action, *arguments)
 
-    def _disk_failed(self, why: str) -> None:
-        self.crash(why)
-
     # What happens to the process
 
     def run(self, generation: int, action: Callable[..., Any], *arguments: Any) -> None:
-        """Let something happen to the process of this generation, and carry out what follows from it."""
-        if generation != self.generation or self.driver is None:
+        """Let something happen to the process of this generation."""
+        if generation != self.generation or self.process is None:
             return
         if self.paused:
             self._deferred.append((generation, action, arguments))
             return
         if self._busy:
-            action(*arguments)  # somebody answers while being told something: what follows is carried out afterwards
+            action(*arguments)  # somebody answers while being told something
             return
         self._busy = True
         try:
             action(*arguments)
-            self.driver.pump()
         except CrashError:
             self.crash("at a point in the middle")
-        except (ViolationError, RefusedError):
+        except ViolationError:
             raise
         except Exception as error:
             raise ViolationError(f"{self.name} stopped with {type(error).__name__}: {error}") from error
         finally:
             self._busy = False
-
-    def arrive(self, message: Any) -> None:
-        """Take a message from the network."""
-        if self.driver is not None:
-            self.run(self.generation, self.driver.receive, message)
-
-    def _tick(self, generation: int) -> None:
-        if generation != self.generation or self.driver is None:
-            return
-        if self.paused:
-            self._deferred.append((generation, self._tick_now, (generation,)))
-            return
-        self.run(generation, self.driver.tick)
-        self.schedule.after(self.tick_length, self._tick, generation)
-
-    def _tick_now(self, generation: int) -> None:
-        """Make up for a tick that fell into a pause: one, however long the pause was."""
-        if self.driver is not None:
-            self.driver.tick()
-            self.schedule.after(self.tick_length, self._tick, generation)
-
-    # What the driver needs
-
-    def now(self) -> int:
-        """Give the monotonic clock."""
-        return self.schedule.now
-
-    def wall(self) -> int:
-        """Give the wall clock, in milliseconds; it may be wrong, and may jump."""
-        return EPOCH_MS + (self.schedule.now + self.clock_offset) // MS
-
-    def later(self, delay: int, action: Callable[..., None], *arguments: Any) -> None:
-        """Let something happen to this process later."""
-        self.schedule.after(delay, self.run, self.generation, action, *arguments)
-
-    def send(self, to: str, message: Any) -> None:
-        """Send a message."""
-        self._network.send(self.name, to, message)
-
-    def write(self, work: Work) -> None:
-        """Give something to the disk."""
-        generation = self.generation
-        self.disk.submit(work, lambda done: self._written(generation, done))
-
-    def _written(self, generation: int, work: Work) -> None:
-        if self.driver is not None:
-            self.run(generation, self.driver.persisted, work)
-
-    def reload(self) -> tuple[JobTable, MirrorWriter]:
-        """Read the state machine from the disk."""
-        return self.disk.load_table(self.name)
-
-    def snapshot(self) -> tuple[int, bytes]:
-        """Open the image on disk for reading: its index and its bytes, whatever becomes of it meanwhile."""
-        return self.disk.image.index, msgspec.msgpack.encode(self.disk.image)
-
-    def new_incarnation(self) -> int:
-        """Give the number of a new incarnation."""
-        incarnation = self.disk.next_incarnation()
-        self._watcher.incarnated(self.name, incarnation)
-        return incarnation
 
     def point(self) -> None:
         """Crash here, if the fuse has burnt down."""
@@ -233,3 +342,28 @@ class Machine:
             self.fuse -= 1
             if not self.fuse:
                 raise CrashError
+
+    def note(self, event: str, *details: Any) -> None:
+        """Write a line into the journal."""
+        if self._journal.on:
+            self._journal.write(self.name, event, *details)
+
+    # Clocks
+
+    def monotonic(self) -> float:
+        """Give the monotonic clock, in seconds; it may go too fast or too slowly."""
+        return self._clock + (self.schedule.now - self._clock_set) * self.rate / SECOND
+
+    def set_rate(self, rate: float) -> None:
+        """Let the monotonic clock go at another rate from now on."""
+        self._clock = self.monotonic()
+        self._clock_set = self.schedule.now
+        self.rate = rate
+
+    def wall(self) -> float:
+        """Give the wall clock, in seconds since the epoch; it may be wrong, and may jump."""
+        return (EPOCH + self.schedule.now + self.clock_offset) / SECOND
+
+    def wall_ms(self) -> int:
+        """Give it in milliseconds."""
+        return (EPOCH + self.schedule.now + self.clock_offset) // MS

@@ -1,25 +1,121 @@
-"""The links between the nodes: they delay, lose, repeat and reorder, and may be cut in one direction or both."""
+"""The links between the nodes, as `cluster.mesh` makes them; and what goes wrong with them.
+
+Every message is bytes. In the lane of reports a link keeps what a TCP connection promises: everything arrives, in
+order, up to some moment; then the link is lost, the ends notice in their own time, and a new one is made. The other
+lanes are given less than the mesh would: they delay, lose, repeat and reorder, and what is late may come after a link
+or a process that it was sent to. That a process is gone is said rightly, or wrongly, or not at all.
+"""
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Final, Protocol
 
-from cluster.raft import Message, decode, encode
-from tests.simulation.journal import Journal, brief
+from cluster.mesh import Address, Introduction, Lane, Peer
+from tests.simulation.journal import Journal, ViolationError, brief
 from tests.simulation.schedule import MS, SECOND, Schedule
+
+RETRY: Final = (50 * MS, 400 * MS)
+"""Between two attempts to make a link."""
+
+
+class Events(Protocol):
+    """A process as the network sees it (`cluster.mesh.MeshEvents`)."""
+
+    def link_up(self, peer: Peer) -> None: ...
+    def link_down(self, node: str) -> None: ...
+    def gone(self, node: str) -> None: ...
+    def received(self, node: str, lane: Lane, data: bytes) -> None: ...
+
+
+Run = Callable[..., None]
+"""Let something happen to a process, in its own time."""
+
+
+class Link:
+    """One link, from when it is made to when it is lost."""
+
+    __slots__ = ("deaf", "ends", "latest", "lost", "number", "up_at")
+
+    def __init__(self, number: int, ends: tuple[str, str]) -> None:
+        self.number = number
+        self.ends = ends
+        self.lost = False
+        self.up_at: dict[str, int] = {}
+        """When each end hears of it."""
+        self.latest: dict[str, int] = {}
+        """When the last report of each end arrives."""
+        self.deaf: set[str] = set()
+        """Ends that get no reports over it any more."""
+
+    def other(self, end: str) -> str:
+        """Give the other end."""
+        return self.ends[1] if end == self.ends[0] else self.ends[0]
+
+
+class Mesh:
+    """One process's links: what `node.peers.Peers` takes for its mesh."""
+
+    def __init__(self, network: "Network", name: str, events: Events, run: Run) -> None:
+        self._network = network
+        self._name = name
+        self._events = events
+        self.run = run
+        self._links: dict[str, Link] = {}
+
+    def send(self, node: str, lane: Lane, data: bytes) -> bool:
+        """Send a message."""
+        link = self._links.get(node)
+        return link is not None and self._network.carry(link, self._name, lane, data)
+
+    def refuse(self, node: str, reason: str) -> None:
+        """Never called: every message can be read."""
+        raise ViolationError(f"{self._name} refuses {node}: {reason}")
+
+    # What the network tells it
+
+    def up(self, link: Link) -> None:
+        """Notice a link."""
+        node = link.other(self._name)
+        if link.lost:
+            return
+        if node in self._links:
+            self._lose(node)
+        self._links[node] = link
+        introduction = Introduction(node, node, "simulated", 4731, str(link.number), "0")
+        self._events.link_up(Peer(introduction, Address(node, 4731), dialled=True, since=0.0))
+
+    def down(self, link: Link) -> None:
+        """Notice that a link is lost."""
+        node = link.other(self._name)
+        if self._links.get(node) is link:
+            self._lose(node)
+
+    def gone(self, node: str) -> None:
+        """Notice that a process is not there."""
+        if node not in self._links:
+            self._events.gone(node)
+
+    def received(self, link: Link, lane: Lane, data: bytes) -> None:
+        """Take a message; a report only over the link that there is."""
+        node = link.other(self._name)
+        if lane is not Lane.REPORTS or self._links.get(node) is link:
+            self._events.received(node, lane, data)
+
+    def _lose(self, node: str) -> None:
+        del self._links[node]
+        self._events.link_down(node)
 
 
 class Network:
     """All links."""
 
-    def __init__(
-        self, schedule: Schedule, random: Random, journal: Journal, arrive: Callable[[str, Any], None]
-    ) -> None:
-        """`arrive(to, message)` is called when a message has come through."""
+    def __init__(self, schedule: Schedule, random: Random, journal: Journal) -> None:
         self._schedule = schedule
-        self._random = random.random
+        self._random = random
         self._journal = journal
-        self._arrive = arrive
+        self._processes: dict[str, Mesh] = {}
+        self._links: dict[tuple[str, str], Link] = {}
+        self._made = 0
         self.cut: set[tuple[str, str]] = set()
         """Pairs (from, to) between which nothing gets through."""
         self.loss = 0.0
@@ -28,32 +124,160 @@ class Network:
         """Delays are even between 0.2 ms and this."""
         self.stragglers = 0.0
         """How many messages are held up for up to two seconds, and so come after their successors."""
-        self.as_bytes = False
-        """Whether consensus messages travel encoded, as on a real link."""
+        self.slander = 0.1
+        """How often a process is said to be gone that is not."""
+        self.full = 0.0
+        """How often there is no room for a report."""
+
+    # Processes
+
+    def join(self, name: str, events: Events, run: Run) -> Mesh:
+        """Let a process in; it gets links to all others."""
+        mesh = self._processes[name] = Mesh(self, name, events, run)
+        for other in self._processes:
+            if other != name:
+                self._retry((min(name, other), max(name, other)))
+        return mesh
+
+    def leave(self, name: str, *, silent: bool) -> None:
+        """Let a process end: what it had sent may still arrive. `silent`: nothing at its host says that it is gone."""
+        del self._processes[name]
+        for link in list(self._links.values()):
+            if name in link.ends:
+                self._lose(link, dead=name, silent=silent)
+
+    # Faults
 
     def heal(self) -> None:
         """Lose and hold up nothing any more."""
         self.cut.clear()
-        self.loss = self.repeats = self.stragglers = 0.0
+        self.loss = self.repeats = self.stragglers = self.full = self.slander = 0.0
         self.jitter = 2 * MS
 
-    def send(self, sender: str, to: str, message: Any) -> None:
-        """Take a message; what becomes of it is chance's business."""
-        random = self._random
+    def cut_off(self, pairs: list[tuple[str, str]]) -> None:
+        """Let nothing pass; links on which nothing passes are lost after a while."""
+        self.cut.update(pairs)
+        for pair in pairs:
+            self._doubt(self._links.get((min(pair), max(pair))))
+
+    def suspect(self, name: str) -> None:
+        """Lose some of a node's links: it has not answered for long."""
+        for link in list(self._links.values()):
+            if name in link.ends and self._random.random() < 0.5:
+                self._lose(link)
+
+    def break_one(self) -> str:
+        """Lose any link."""
+        if not self._links:
+            return ""
+        link = self._random.choice(list(self._links.values()))
+        self._lose(link)
+        return "-".join(link.ends)
+
+    # Messages
+
+    def carry(self, link: Link, sender: str, lane: Lane, data: bytes) -> bool:
+        """Take a message; what becomes of it is chance's business. False: there is no room for it."""
+        random = self._random.random
+        to = link.other(sender)
         if self._journal.on:
-            self._journal.write(sender, f"-> {to}", brief(message))
-        if (sender, to) in self.cut or (self.loss and random() < self.loss):
+            self._journal.write(sender, f"-> {to}", brief(data))
+        if lane is Lane.REPORTS:
+            if self.full and random() < self.full:
+                return False
+            self._carry_report(link, sender, to, data)
+            return True
+        if link.lost or (sender, to) in self.cut or (self.loss and random() < self.loss):
             if self._journal.on:
-                self._journal.write(to, "lost", f"from {sender}:", type(message).__name__)
-            return
-        if self.as_bytes and isinstance(message, Message):
-            message = decode(encode(message))
-        self._schedule.after(self._delay(), self._arrive, to, message)
+                self._journal.write(to, "lost", f"from {sender}: {brief(data)}")
+            return True
+        self._schedule.after(self._delay(), self._arrive, link, to, lane, data)
         if self.repeats and random() < self.repeats:
-            self._schedule.after(self._delay(), self._arrive, to, message)
+            self._schedule.after(self._delay(), self._arrive, link, to, lane, data)
+        return True
+
+    def _carry_report(self, link: Link, sender: str, to: str, data: bytes) -> None:
+        if (sender, to) in self.cut or (self.loss and self._random.random() < self.loss / 4):
+            link.deaf.add(to)
+            self._doubt(link)
+        if link.lost or to in link.deaf:
+            if self._journal.on:
+                self._journal.write(to, "lost", f"from {sender}: {brief(data)}")
+            return
+        now = self._schedule.now
+        arrival = max(now + self._delay(), link.latest.get(sender, 0), link.up_at[to])
+        link.latest[sender] = arrival
+        self._schedule.after(arrival - now, self._arrive, link, to, Lane.REPORTS, data)
+
+    def _arrive(self, link: Link, to: str, lane: Lane, data: bytes) -> None:
+        mesh = self._processes.get(to)
+        if mesh is not None:
+            mesh.run(mesh.received, link, lane, data)
 
     def _delay(self) -> int:
-        random = self._random
+        random = self._random.random
         if self.stragglers and random() < self.stragglers:
             return int(random() * 2 * SECOND)
         return 200 + int(random() * self.jitter)
+
+    # Links
+
+    def _retry(self, pair: tuple[str, str]) -> None:
+        self._schedule.after(self._random.randrange(*RETRY), self._try, pair)
+
+    def _try(self, pair: tuple[str, str]) -> None:
+        one, other = pair
+        if pair in self._links or one not in self._processes or other not in self._processes:
+            return
+        if pair in self.cut or (other, one) in self.cut:
+            self._retry(pair)
+            return
+        self._made += 1
+        link = self._links[pair] = Link(self._made, pair)
+        if self._journal.on:
+            self._journal.write(one, "LINK", other)
+        for end in pair:
+            mesh = self._processes[end]
+            delay = self._delay()
+            link.up_at[end] = self._schedule.now + delay
+            self._schedule.after(delay, self._tell, mesh, mesh.up, link)
+
+    def _tell(self, mesh: Mesh, action: Callable[..., None], *arguments: object) -> None:
+        mesh.run(action, *arguments)
+
+    def _doubt(self, link: Link | None) -> None:
+        """Look at a link again in a while, and give it up if nothing passes."""
+        if link is not None:
+            self._schedule.after(self._random.randrange(300 * MS, 3 * SECOND), self._decide, link)
+
+    def _decide(self, link: Link) -> None:
+        one, other = link.ends
+        if not link.lost and (link.deaf or (one, other) in self.cut or (other, one) in self.cut):
+            self._lose(link)
+
+    def _lose(self, link: Link, dead: str = "", *, silent: bool = True) -> None:
+        """Lose a link; what is on its way arrives until the end notices."""
+        if link.lost:
+            return
+        link.lost = True
+        pair = link.ends
+        del self._links[pair]
+        random = self._random
+        if self._journal.on:
+            self._journal.write(pair[0], "LINK LOST", pair[1])
+        for end in pair:
+            mesh = self._processes.get(end)
+            if mesh is None:
+                continue
+            at_once = dead and not silent
+            delay = random.randrange(MS, 30 * MS) if at_once or random.random() < 0.5 else random.randrange(2 * SECOND)
+            self._schedule.after(delay, self._tell, mesh, mesh.down, link)
+            if at_once if dead else random.random() < self.slander:
+                self._schedule.after(delay + random.randrange(MS, 300 * MS), self._slander, mesh, link.other(end), dead)
+        if not dead:
+            self._retry(pair)
+
+    def _slander(self, mesh: Mesh, node: str, dead: str) -> None:
+        """Say that a process is gone: of one that is dead only as long as it is, of others whenever."""
+        if not dead or node not in self._processes:
+            mesh.run(mesh.gone, node)

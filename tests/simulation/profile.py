@@ -4,19 +4,18 @@ from random import Random
 
 import msgspec
 
-from tests.simulation.driver import Settings
 from tests.simulation.schedule import MS, SECOND
 
 FAULTS = (
     "crash", "fuse", "blackout", "isolate", "oneway", "partial", "halves", "pause", "stall", "fsync", "full",
-    "member", "transfer", "campaign", "clock", "noise",
+    "member", "transfer", "campaign", "clock", "noise", "links", "stop",
 )  # fmt: skip
 
 KINDS: dict[str, dict[str, int]] = {
     "calm": {},
-    "lossy": {"noise": 6, "transfer": 1},
-    "partitions": {"isolate": 4, "oneway": 3, "partial": 3, "halves": 3, "noise": 1, "campaign": 1},
-    "crashes": {"crash": 4, "fuse": 8, "blackout": 1, "transfer": 1},
+    "lossy": {"noise": 6, "links": 4, "transfer": 1},
+    "partitions": {"isolate": 4, "oneway": 3, "partial": 3, "halves": 3, "links": 2, "noise": 1, "campaign": 1},
+    "crashes": {"crash": 4, "fuse": 8, "blackout": 1, "stop": 2, "links": 1, "transfer": 1},
     "disks": {"stall": 4, "fsync": 3, "full": 2, "crash": 2, "fuse": 2, "blackout": 1},
     "membership": {"member": 10, "transfer": 3, "crash": 2, "fuse": 4, "isolate": 2, "oneway": 1, "campaign": 2},
     "pauses": {"pause": 6, "clock": 3, "campaign": 2, "transfer": 1},
@@ -36,20 +35,23 @@ class Profile(msgspec.Struct, frozen=True):
     """The mean time between two faults, in microseconds."""
     duration: int
     """How long things go wrong."""
-    tick: int
     drift: float
-    """How much the lengths of the nodes' ticks differ, at most."""
+    """How much the nodes' monotonic clocks differ in their rate, at most."""
     latency: int
     """Of the disks, in microseconds."""
     joins: bool
-    misses: float
     loss: float
     repeats: float
     jitter: int
     stragglers: float
-    as_bytes: bool
+    slander: float
+    """How often a node is said to be gone that is not."""
+    full: float
+    """How often there is no room for reports."""
     config: dict[str, int]
-    settings: Settings
+    retries: int
+    tuning: dict[tuple[str, str], float]
+    """Constants of the driver, by module and name, that are made small so that what is rare happens."""
     clients: int
     workers: int
     jobs: int
@@ -74,16 +76,15 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         faults=KINDS[kind],
         interval=random.choice((SECOND // 3, SECOND, 2 * SECOND, 4 * SECOND)),
         duration=random.randrange(10, 26) * SECOND,
-        tick=100 * MS,
         drift=random.choice((0.0, 0.05, 0.3)),
         latency=random.choice((200, MS, 5 * MS, 30 * MS)),
         joins=random.random() < 0.7,
-        misses=random.choice((0.0, 0.0, 0.3)),
         loss=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
         repeats=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
         jitter=random.choice((1, 5, 40)) * MS,
         stragglers=random.choice((0.0, 0.01, 0.05)) if noisy else 0.0,
-        as_bytes=random.random() < 0.15,
+        slander=random.choice((0.0, 0.1, 0.5)),
+        full=random.choice((0.0, 0.0, 0.2)),
         config={
             "election_ticks": random.choice((5, 5, 10)),
             "heartbeat_ticks": random.choice((1, 1, 2)),
@@ -97,16 +98,30 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
             "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
             "chunk_window": random.choice((1, 2, 4)),
         },
-        settings=Settings(
-            batch_delay=random.choice((0, 2 * MS, 20 * MS)),
-            gathers=random.random() < 0.7,
-            apply_delay=random.choice((0, 0, 3 * MS, 50 * MS)),
-            mirror_every=random.choice((3, 10, 30)) if small else random.choice((40, 1000)),
-            keep=random.choice((0, 0, 5, 20)),
-            retries=random.choice((-1, -1, -1, 2)),
-        ),
+        retries=random.choice((-1, -1, -1, 2)),
+        tuning=_tuning(random, small=small),
         clients=random.randrange(2, 6),
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
         sample=random.choice((1, 7, 16)),
     )
+
+
+def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:
+    """Draw constants that the driver's modules have instead of theirs."""
+    tuning: dict[tuple[str, str], float] = {}
+    if small:
+        tuning["node.driver.mirroring", "MIRROR_LOG_BYTES"] = random.choice((200, 1000, 5000))
+        tuning["node.driver.mirroring", "MIRROR_INTERVAL"] = random.choice((0.05, 0.5, 2.0))
+    if random.random() < 0.5:
+        tuning["node.driver.gathering", "MAX_BATCH_COMMANDS"] = random.choice((1, 2, 5))
+        tuning["node.driver.gathering", "MAX_WRITE_BATCHES"] = random.choice((1, 2))
+        tuning["node.driver.gathering", "CROWD"] = random.choice((1, 3, 8))
+    if random.random() < 0.3:
+        tuning["node.driver.intake", "MAX_BATCH_BYTES"] = random.choice((1, 100, 6000))
+        tuning["node.driver.intake", "MAX_WAITING"] = random.choice((100, 6000))
+        tuning["node.driver.driver", "MAX_FORWARDS"] = random.choice((1, 2, 8))
+    if random.random() < 0.5:
+        tuning["node.relay", "MAX_GATHERED"] = random.choice((1, 10, 100))
+        tuning["node.stored_log", "FETCH_ENTRIES"] = random.choice((1, 3, 20))
+    return tuning

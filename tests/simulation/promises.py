@@ -4,7 +4,7 @@
   want of further attempts.
 - Nothing is run twice without a failure: a second run needs the end of the first one's connection or node, or its time
   limit. What was submitted once is one job, however often its command travelled.
-- A result comes, unless the node that had it is gone.
+- A result comes, once, unless the node that had it is gone; and what comes before it comes in order.
 - A linearizable read sees everything that was known anywhere before it was asked.
 """
 
@@ -32,6 +32,8 @@ class Run(msgspec.Struct):
     """The table's time then, in milliseconds."""
     limit: int
     """The time limit that the worker declared for the function, or 0."""
+    serial: int = 0
+    """Its number among all runs."""
     over: bool = False
     """The worker said how it went."""
     broken: bool = False
@@ -44,6 +46,7 @@ class Promises:
     def __init__(self) -> None:
         self.safety: Safety
         self.runs: dict[int, list[Run]] = {}
+        self._serial: list[Run] = []
         self._acknowledged: dict[int, int] = {}
         """Jobs, and the index at which the latest acknowledged submit took effect."""
         self._ended: dict[int, tuple[int, str]] = {}
@@ -145,6 +148,14 @@ class Promises:
                 continue
             raise ViolationError(f"job {run.job} is run again without a failure: {other}, then {run}")
         earlier.append(run)
+        self._serial.append(run)
+        run.serial = len(self._serial)
+
+    def told(self, job: int, serial: int) -> None:
+        """A client was told how a run ended."""
+        run = self._serial[serial - 1]
+        if run.job != job or not run.over:
+            raise ViolationError(f"the end of job {job} is told as that of {run}")
 
     def result_lost(self, job: int) -> None:
         """A client was told that the result is lost."""

@@ -102,13 +102,14 @@ class Safety:
         base = durable.base
         known.raft = raft
         known.snapshot = 0
-        self._check_base(name, base)
+        # What is kept with the mirror is the configuration where the mirror stands; the log knows those before.
+        self._check_base(name, base, durable.applied)
         known.terms = self.committed[: base.index + 1]
         known.configurations = [(base.index, base.configuration)]
         known.commit = known.applied = durable.applied
         store = known.disk.store
-        if store.last_index() > base.index:
-            self._append(name, known, store.all_entries())
+        if store.last_index > base.index:
+            self._append(name, known, store.held_entries(base.index + 1, store.last_index))
         if raft.term < known.terms[-1] or raft.term < durable.hard_state.term or raft.vote != durable.hard_state.vote:
             raise ViolationError(f"{name} starts in term {raft.term} with vote {raft.vote}: {durable.hard_state}")
         self._compare(name, durable.applied, table)
@@ -137,8 +138,6 @@ class Safety:
             raise ViolationError(f"{name} leads in term {raft.term} without having said so")
         if ready.configuration is not None or (ready.write is not None and ready.write.entries):
             self._check_configuration(name, known, raft)
-        if ready.committed and ready.committed[-1].index > known.disk.store.last_index():
-            raise ViolationError(f"{name} is to apply entry {ready.committed[-1].index}, which is not on its disk")
         if ready.messages:
             self._check_gate(name, known, ready.messages)
 
@@ -173,7 +172,7 @@ class Safety:
             self._append(name, known, write.entries)
         if write.compact is not None:
             self._check_base(name, write.compact)
-            if write.compact.index > known.disk.image.index:
+            if write.compact.index > known.disk.store.image.applied_index:
                 raise ViolationError(f"{name} drops its log up to {write.compact.index}, beyond the table on disk")
 
     def _append(self, name: str, known: Known, entries: Any) -> None:
@@ -189,13 +188,13 @@ class Safety:
             if entry.kind == EntryKind.CONFIGURATION:
                 known.configurations.append((entry.index, decode_configuration(entry.data)))
 
-    def _check_base(self, name: str, base: SnapshotMeta) -> None:
+    def _check_base(self, name: str, base: SnapshotMeta, described: int = 0) -> None:
         if base.index == 0:
             return
         if base.index >= len(self.committed) or self.committed[base.index] != base.term:
             raise ViolationError(f"{name} has a log that begins at {base.index} of term {base.term}: not committed")
         configurations = self._configurations
-        position = bisect_right(configurations, base.index, key=_first) - 1
+        position = bisect_right(configurations, described or base.index, key=_first) - 1
         if configurations[position][1] != base.configuration:
             raise ViolationError(f"{name} has a base at {base.index} with {base.configuration}, a wrong one")
 
@@ -241,7 +240,7 @@ class Safety:
         if known is None:
             return False
         store = known.disk.store
-        return store.base.index >= index or (store.last_index() >= index and store.term(index) == term)
+        return store.base_index >= index or (store.last_index >= index and store.term(index) == term)
 
     def _check_leader(self, name: str, known: Known, term: int) -> None:
         other = self._leaders.setdefault(term, name)
@@ -290,9 +289,9 @@ class Safety:
     def _check_gate(self, name: str, known: Known, messages: tuple[Any, ...]) -> None:
         store = known.disk.store
         hard: HardState = store.hard_state
-        last = store.last_index()
+        last = store.last_index
         # Before the first election everybody is in the base's term without having written it.
-        term = max(hard.term, store.base.term)
+        term = max(hard.term, store.base_term)
         for message in messages:
             kind = type(message)
             ahead = kind is PreVoteRequest or (kind is PreVoteReply and message.granted)
@@ -308,9 +307,9 @@ class Safety:
                     raise ViolationError(f"{name} stands with entry {message.last_index}, on its disk is {last}")
             elif kind is AppendAck:
                 match = message.match
-                if match > store.base.index and (last < match or store.term(match) != known.terms[match]):
+                if match > store.base_index and (last < match or store.term(match) != known.terms[match]):
                     raise ViolationError(f"{name} acknowledges {match}, which is not on its disk")
-            elif kind is SnapshotAck and message.state is SnapshotState.INSTALLED and known.snapshot > store.base.index:
+            elif kind is SnapshotAck and message.state is SnapshotState.INSTALLED and known.snapshot > store.base_index:
                 raise ViolationError(f"{name} says it has the snapshot of {known.snapshot}, which is not on its disk")
 
     # The state machine

@@ -1,7 +1,10 @@
 """One run: a cluster from a seed, its troubles, their end, and the verdict."""
 
+import contextlib
 import hashlib
+import sys
 import time
+from collections.abc import Iterator
 from random import Random
 from typing import TextIO
 
@@ -71,20 +74,20 @@ class Simulation:
         self.profile: Profile = choose(self.random, kind, nodes)
         self.schedule = Schedule()
         self.journal = Journal(self.schedule, log)
-        self.network = Network(self.schedule, self.random, self.journal, self._arrive)
+        self.network = Network(self.schedule, self.random, self.journal)
         self.machines: dict[str, Machine] = {}
         self.promises = Promises()
         names = [chr(ord("a") + number) for number in range(self.profile.nodes)]
-        self._base = bootstrap(*names)
-        self.safety = Watch(self._base, self.promises, self.profile.sample)
+        self._founders = tuple(names)
+        self.safety = Watch(bootstrap(*names), self.promises, self.profile.sample)
         self.safety.promises = self.promises
         self.promises.begin(self.safety)
         profile, network = self.profile, self.network
         network.loss, network.repeats, network.stragglers = profile.loss, profile.repeats, profile.stragglers
-        network.jitter, network.as_bytes = profile.jitter, profile.as_bytes
+        network.jitter, network.slander, network.full = profile.jitter, profile.slander, profile.full
         for name in names:
             self.add_machine(name)
-        self.promises.limited = profile.settings.retries >= 0
+        self.promises.limited = profile.retries >= 0
         self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
@@ -103,11 +106,10 @@ class Simulation:
             network=self.network,
             journal=self.journal,
             watcher=self.safety,
-            base=self._base if first else None,
+            founders=self._founders if first else (),
             config=profile.config,
-            settings=profile.settings,
-            misses=profile.misses,
-            tick=int(profile.tick * (1 + profile.drift * (2 * self.random.random() - 1))),
+            retries=profile.retries,
+            rate=1 + profile.drift * (2 * self.random.random() - 1),
         )
         machine.disk.latency, machine.disk.joins = profile.latency, profile.joins
         self.machines[name] = machine
@@ -132,13 +134,12 @@ class Simulation:
         members = self.safety.configuration.members
         return [machine for name, machine in self.machines.items() if name in members]
 
-    def _arrive(self, to: str, message: object) -> None:
-        machine = self.machines.get(to)
-        if machine is not None:
-            machine.arrive(message)
-
     def run(self) -> Result:
         """Live through it all. Raise `ViolationError` for the first thing that is wrong."""
+        with _tuned(self.profile.tuning):
+            return self._run()
+
+    def _run(self) -> Result:
         began = time.process_time()
         schedule = self.schedule
         schedule.run(self.profile.duration)
@@ -174,8 +175,10 @@ class Simulation:
             self.journal.write("-", "PEACE")
         for machine in self.machines.values():
             machine.resume()
+            if machine.stopping:
+                machine.crash("stopped")
             machine.fuse = 0
-            machine.tick_length = self.profile.tick
+            machine.set_rate(1.0)
             disk = machine.disk
             disk.full = disk.fails = False
             disk.latency = self.profile.latency
@@ -204,28 +207,44 @@ class Simulation:
             return f"jobs {jobs[:10]} are not run"
         last = len(self.safety.committed) - 1
         for machine in self._members():
-            driver = machine.driver
-            if driver is None:
+            process = machine.process
+            if process is None:
                 return f"{machine.name} does not run"
-            if driver.raft.leader != leader.name:
-                return f"{machine.name} follows {driver.raft.leader or 'nobody'}, not {leader.name}"
-            if driver.reads_waiting:
-                return f"{driver.reads_waiting} reads wait at {machine.name}"
-            if driver.applied != last:
-                return f"{machine.name} has applied {driver.applied} of {last}"
+            if process.raft.leader != leader.name:
+                return f"{machine.name} follows {process.raft.leader or 'nobody'}, not {leader.name}"
+            if not process.driver.serving:
+                return f"{machine.name} does not serve"
+            if process.gateway.reads:
+                return f"{len(process.gateway.reads)} reads wait at {machine.name}"
+            if process.applied_index() != last:
+                return f"{machine.name} has applied {process.applied_index()} of {last}"
         return ""
 
     def _quiesce(self) -> None:
         """Compare all tables at the end."""
         expected = digest(self.safety.table)
         for machine in self._members():
-            assert machine.driver is not None
-            if machine.driver.applied == self.safety.table_index and digest(machine.driver.table) != expected:
+            assert machine.process is not None
+            process = machine.process
+            if process.applied_index() == self.safety.table_index and digest(process.table) != expected:
                 raise ViolationError(f"{machine.name} ends with another job table than the log makes")
 
     def _fingerprint(self) -> str:
         state = repr((self.random.getstate(), self.schedule.happened, self.schedule.now)).encode()
         return hashlib.sha256(state + digest(self.safety.table)).hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _tuned(tuning: dict[tuple[str, str], float]) -> Iterator[None]:
+    """Give modules other constants for a while."""
+    usual = {(module, name): getattr(sys.modules[module], name) for module, name in tuning}
+    try:
+        for (module, name), value in tuning.items():
+            setattr(sys.modules[module], name, value)
+        yield
+    finally:
+        for (module, name), value in usual.items():
+            setattr(sys.modules[module], name, value)
 
 
 def simulate(seed: int, log: TextIO | None = None, **overrides: object) -> Result:

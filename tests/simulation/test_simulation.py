@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from cluster.jobs import JobTable, NodeDown
-from cluster.raft import MemoryStore, Write
+from cluster.log import HardState
 from cluster.raft.election import Campaign
 from cluster.raft.outbox import Outbox
 from cluster.raft.reads import ReadRounds
 from cluster.raft.replication import Replication
-from tests.simulation.disk import Disk, MirrorWrite
-from tests.simulation.driver import Driver
+from node.driver import Driver
+from node.gateway.listening import Listening
+from node.relay import Relay
+from protocol import PacketType
+from tests.simulation.disk import Store
 from tests.simulation.journal import ViolationError
 from tests.simulation.profile import KINDS
 from tests.simulation.safety import Safety
@@ -97,12 +100,12 @@ class TestTheChecker:
         assert "have it on disk" in violations("calm")[0]
 
     def test_sees_writes_that_are_lost(self, monkeypatch):
-        whole = MemoryStore.write
+        append = Store._append
 
-        def forgetful(self, write: Write):
-            whole(self, Write(write.sequence, None, write.pieces, write.snapshot, write.entries, write.compact))
+        def forgetful(self, entries, hard_state: HardState | None):
+            append(self, entries, None)
 
-        monkeypatch.setattr(MemoryStore, "write", forgetful)
+        monkeypatch.setattr(Store, "_append", forgetful)
         assert "on its disk" in violations("calm")[0]
 
     def test_sees_a_stale_read(self, monkeypatch):
@@ -125,12 +128,12 @@ class TestTheChecker:
         assert violations()
 
     def test_sees_a_job_that_runs_twice(self, monkeypatch):
-        tick = Driver.tick
+        tick = Driver._tick
 
         def slandering(self):
             tick(self)
             for node in self.table.nodes.values():
-                if node.up and node.name != self._name and node.sessions:
+                if node.up and node.name != self.name and node.sessions:
                     for job in self.table.jobs.values():
                         if job.runs and job.holder.node is node:
                             job.function.running -= 1
@@ -138,7 +141,7 @@ class TestTheChecker:
                             self.table.waiting.put_back(job)
                             return
 
-        monkeypatch.setattr(Driver, "tick", slandering)
+        monkeypatch.setattr(Driver, "_tick", slandering)
         assert violations("calm")
 
     def test_sees_commands_that_take_effect_twice(self, monkeypatch):
@@ -154,19 +157,42 @@ class TestTheChecker:
         assert violations("lossy")
 
     def test_sees_an_image_on_disk_that_is_not_the_table(self, monkeypatch):
-        perform = Disk._perform
+        mirror = Store._mirror
 
         def careless(self, work: Any):
-            if isinstance(work, MirrorWrite):
-                work.part.segments.clear()
-            perform(self, work)
+            work.segments.clear()
+            mirror(self, work)
 
-        monkeypatch.setattr(Disk, "_perform", careless)
+        monkeypatch.setattr(Store, "_mirror", careless)
         assert violations("snapshots")
 
     def test_sees_a_cluster_that_makes_no_progress(self, monkeypatch):
-        monkeypatch.setattr(Driver, "propose", lambda self, command: isinstance(command, NodeDown))
+        monkeypatch.setattr(Driver, "propose", lambda self, command, size=0: isinstance(command, NodeDown))
         assert "no progress" in violations("calm")[0]
+
+    def test_sees_a_listener_that_is_told_twice(self, monkeypatch):
+        report = Relay.report
+
+        def stuttering(self, *what):
+            report(self, *what)
+            report(self, *what)
+
+        monkeypatch.setattr(Relay, "report", stuttering)
+        monkeypatch.setattr(Listening, "was_told", lambda self, session, job: False)
+        assert "is told" in violations("calm")[0] or "hears piece" in violations("calm")[0]
+
+    def test_sees_a_listener_that_is_never_told(self, monkeypatch):
+        monkeypatch.setattr(Relay, "report", lambda self, *what: what)
+        assert "still wait" in violations("calm")[0]
+
+    def test_sees_a_result_that_is_given_up_too_early(self, monkeypatch):
+        def hasty(self):
+            for (number, session), (job, *_) in list(self._awaiting.items()):
+                del self._awaiting[number, session]
+                self._say(session, PacketType.WORK_FAIL, [job.handle])
+
+        monkeypatch.setattr(Listening, "tick", hasty)
+        assert "said to be lost" in violations("lossy")[0]
 
 
 def eager_release(self, confirmed: int) -> list[tuple[str, int, int]]:

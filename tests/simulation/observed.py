@@ -1,0 +1,106 @@
+"""The core and the table of one process, watched at every step. They are the real ones; nothing is changed.
+
+Not for: judging. That is for `safety` and `promises`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from cluster.jobs import Effect, JobTable, Proposal
+from cluster.log import Entry, EntryKind
+from cluster.raft import DurableState, Raft, RaftConfig, Ready
+from tests.simulation.journal import ViolationError
+
+
+class Observer(Protocol):
+    """Who watches, to find fault."""
+
+    def bundle(self, raft: Raft, ready: Ready) -> None: ...
+    def applied(self, name: str, entry: Entry, table: JobTable) -> None: ...
+    def installed(self, name: str, table: JobTable, index: int) -> None: ...
+
+
+class Steps:
+    """What one process does with the entries that its core hands out."""
+
+    def __init__(self, name: str, observer: Observer, point: Callable[[], None], stored: Callable[[], int]) -> None:
+        """`point()` is a place where a crash is interesting; `stored()` tells where the table on disk stands."""
+        self.name = name
+        self.stored = stored
+        self.observer = observer
+        self.point = point
+        self.index = 0
+        """The last entry that is in the table."""
+        self.handed: deque[Entry] = deque()
+
+    def take(self, table: JobTable, through: int) -> None:
+        """Note that entries without commands are applied, up to the next one with commands."""
+        handed = self.handed
+        while handed and handed[0].index <= through and handed[0].kind is not EntryKind.COMMANDS:
+            self._done(handed.popleft(), table)
+
+    def command(self, table: JobTable) -> None:
+        """Note that the next entry with commands is applied."""
+        self._done(self.handed.popleft(), table)
+
+    def _done(self, entry: Entry, table: JobTable) -> None:
+        self.index = entry.index
+        self.observer.applied(self.name, entry, table)
+
+
+class ObservedRaft(Raft):
+    """The core."""
+
+    def __init__(self, config: RaftConfig, durable: DurableState, steps: Steps) -> None:
+        super().__init__(config, durable)
+        self._steps = steps
+        self.table: JobTable
+        steps.index = self.applied_index
+
+    def ready(self) -> Ready | None:
+        """Give the bundle, once it is checked."""
+        ready = super().ready()
+        if ready is not None:
+            self._steps.observer.bundle(self, ready)
+            self._steps.handed.extend(ready.committed)
+            self._steps.point()
+        return ready
+
+    def applied(self, index: int) -> None:
+        """Be told that entries are applied, which they must be."""
+        steps = self._steps
+        steps.take(self.table, index)
+        if steps.index != index or (steps.handed and steps.handed[0].index <= index):
+            raise ViolationError(f"{self.id} says it has applied {index}; it has {steps.index}")
+        super().applied(index)
+
+
+class ObservedTable(JobTable):
+    """The table."""
+
+    def __init__(self, steps: Steps, content: JobTable) -> None:
+        super().__init__(steps.name)
+        super().become(content)
+        self._steps = steps
+
+    def apply(self, proposal: Proposal) -> list[Effect]:
+        """Apply an entry."""
+        steps = self._steps
+        if not steps.handed:
+            raise ViolationError(f"{steps.name} applies what was not handed out")
+        steps.take(self, steps.handed[-1].index)
+        effects = super().apply(proposal)
+        steps.command(self)
+        steps.point()
+        return effects
+
+    def become(self, other: JobTable) -> None:
+        """Take over what a snapshot brought."""
+        steps = self._steps
+        super().become(other)
+        if steps.handed:
+            raise ViolationError(f"{steps.name} replaces its table before {steps.handed[0].index} is applied")
+        steps.index = steps.stored()
+        steps.observer.installed(steps.name, self, steps.index)
+        steps.point()
