@@ -32,10 +32,12 @@ class Run(NamedTuple):
     """A job in a worker's hands."""
 
     life: WorkerLife
+    handle: bytes
     began: float
 
     def __str__(self) -> str:
-        return f"{self.life.worker} on {self.life.node} at {self.began:.3f}"
+        ended = "" if self.life.ended is None else f", whose connection ended at {self.life.ended:.3f}"
+        return f"{self.life.worker} on {self.life.node} as {self.handle.decode()} at {self.began:.3f}{ended}"
 
 
 class Failure(NamedTuple):
@@ -111,10 +113,10 @@ class Account:
         if self.handles.setdefault(handle, job) != job:
             self.broken.append(f"the handle {handle!r} was given to {self.handles[handle]!r} and to {job!r}")
 
-    def run(self, job: bytes, life: WorkerLife) -> None:
+    def run(self, job: bytes, handle: bytes, life: WorkerLife) -> None:
         """A worker was given a job."""
         self._unrun.discard(job)
-        self.runs.setdefault(job, []).append(Run(life, time.monotonic()))
+        self.runs.setdefault(job, []).append(Run(life, handle, time.monotonic()))
 
     def result(self, job: bytes, text: bytes) -> None:
         """A client was told the result of its job."""
@@ -203,6 +205,8 @@ class Account:
         ]
 
     def _excuse(self, first: Run, second: Run) -> str | None:
+        if first.handle != second.handle:
+            return None  # one submit has become two jobs
         if first.life.ended is not None and first.life.ended <= second.began + SAME_MOMENT:
             return f"the connection of {first.life.worker} had ended"
         for node in (first.life.node, second.life.node):

@@ -8,6 +8,7 @@ client's wait goes on until its next one is.
 import asyncio
 import itertools
 import random
+import secrets
 import time
 from collections.abc import Coroutine
 from typing import Any, Self
@@ -56,6 +57,8 @@ class Load:
         self._chance = chance or random.Random(0)
         self._longest_job = longest_job
         self._numbers = itertools.count()
+        self._mark = secrets.token_hex(3).encode()
+        """Tells its jobs from those that an earlier load has left in the queue."""
         self._sizes = (background, foreground, workers)
         self._submitting = True
         self._working = True
@@ -128,7 +131,7 @@ class Load:
         return self._chance.choice(self._cluster.nodes)
 
     def _name(self, kind: bytes) -> bytes:
-        return b"%b-%d" % (kind, next(self._numbers))
+        return b"%b-%b-%d" % (kind, self._mark, next(self._numbers))
 
     async def _submit(self, kind: bytes) -> None:
         """Be a client that submits background jobs."""
@@ -224,7 +227,7 @@ class Load:
                         worker.sleep()
                         await worker.woken(within=ANSWER_WITHIN)
                         continue
-                    self.account.run(job.workload, life)
+                    self.account.run(job.workload, job.handle, life)
                     await self._run(worker)
                     worker.complete(job.handle, job.workload)
             except _BROKEN:

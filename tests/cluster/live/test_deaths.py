@@ -72,7 +72,7 @@ class TestTheNodeOfTheClient:
         client_node.kill()
         other = await client_on(other_node)
         assert await other.status(queued) == JobStatus(known=True, running=False, numerator=0, denominator=0)
-        assert (await other.status(running)).running
+        await eventually(lambda: other.status(running), lambda status: status.running)
         worker.complete(running)
         assert (await worker.take()).handle == queued
 

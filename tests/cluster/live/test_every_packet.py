@@ -224,6 +224,7 @@ async def a_job_over_its_time_limit_goes_to_a_worker_of_another_node(stage: Stag
     handle = await client.submit(function)
     assert (await worker.take()).handle == handle
     assert (await other_worker.take()).handle == handle
+    await worker.settle()  # its node has heard of the end of the time limit too
     worker.complete(handle, b"too late")
     await worker.expect_error(b"JOB_NOT_FOUND")
     other_worker.complete(handle, b"in time")
