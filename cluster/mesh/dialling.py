@@ -47,6 +47,9 @@ class Target:
         self.own = False
         """Whether it is this node's own address."""
         self.failures = 0
+        """Attempts in a row that brought no link."""
+        self.flaps = 0
+        """Links in a row that did not hold."""
         self.failing_since: float | None = None
         self.held = 0.0
         """For how many seconds the link that was lost last had held."""
@@ -157,6 +160,7 @@ class Dialler:
     async def _keep(self, target: Target) -> None:
         while True:
             if target.own or self._owner.linked(target.node):
+                target.failures = 0
                 await self._pause(target, None)
                 delay = self._after_loss(target)
             elif (delay := self._owner.held_back(target.node)) <= 0:
@@ -165,7 +169,7 @@ class Dialler:
                 if self._hopeless(target):
                     del self._targets[target.address]
                     return
-                delay = self._delay(target)
+                delay = self._delay(target.failures)
             while delay > 0 and await self._pause(target, delay):
                 delay = self._after_loss(target)
 
@@ -183,13 +187,13 @@ class Dialler:
         """Tell how long to wait after a link was lost: not at all, unless it is one of several that did not hold."""
         target.failing_since = None
         if target.held >= self._timing.settled:
-            target.failures = 0
+            target.flaps = 0
             return 0.0
-        target.failures += 1
-        return 0.0 if target.failures == 1 else self._delay(target)
+        target.flaps += 1
+        return 0.0 if target.flaps == 1 else self._delay(target.flaps - 1)
 
-    def _delay(self, target: Target) -> float:
-        longest = min(self._timing.longest_delay, self._timing.first_delay * 2.0 ** min(target.failures - 1, 20))
+    def _delay(self, times: int) -> float:
+        longest = min(self._timing.longest_delay, self._timing.first_delay * 2.0 ** min(times - 1, 20))
         return longest * self._chance.uniform(0.5, 1.0)
 
     def _hopeless(self, target: Target) -> bool:

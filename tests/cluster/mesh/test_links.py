@@ -10,7 +10,6 @@ import socket
 import pytest
 
 from cluster.mesh import Address, Lane, Mesh, Timing
-from cluster.mesh.dialling import Target
 from tests.cluster.mesh.nodes import DEFAULT, QUICK, bound, changed, eventually
 
 
@@ -130,10 +129,8 @@ class TestASecret:
 class TestTheDelayBetweenAttempts:
     async def test_grows_from_a_tenth_of_a_second_to_three_with_up_to_half_of_it_left_out(self, nodes):
         one = await nodes.start("a", timing=Timing())
-        target = Target(Address("192.0.2.1", 1), asked=True)
-        for failures, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (6, 3.0), (1000, 3.0)):
-            target.failures = failures
-            delays = [one.mesh._dialler._delay(target) for _ in range(200)]
+        for times, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (6, 3.0), (1000, 3.0)):
+            delays = [one.mesh._dialler._delay(times) for _ in range(200)]
             assert longest / 2 <= min(delays) < longest * 0.6
             assert longest * 0.9 < max(delays) <= longest
 
@@ -241,12 +238,20 @@ class TestALostLink:
             await one.told_times(count, "up", "b")
             one.break_link(two)
         await one.told_times(7, "up", "b")
-        assert target.failures >= 6
+        assert target.flaps >= 6
 
     async def test_that_held_is_dialled_at_once(self, nodes):
         one, two = await nodes.pair(timing=changed(QUICK, settled=0.0))
         (target,) = one.mesh._dialler._targets.values()
-        target.failures = 10
+        target.flaps = 10
+        one.break_link(two)
+        await one.told_times(2, "up", "b")
+        assert target.flaps == 0
+
+    async def test_is_dialled_at_once_however_long_its_node_was_away_before(self, nodes):
+        one, two = await nodes.pair(timing=changed(QUICK, first_delay=30.0, longest_delay=30.0))
+        (target,) = one.mesh._dialler._targets.values()
+        target.failures = 20
         one.break_link(two)
         await one.told_times(2, "up", "b")
         assert target.failures == 0
