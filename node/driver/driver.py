@@ -44,6 +44,7 @@ from cluster.raft import (
 )
 from cluster.storage import Install, Piece
 from node.driver.barriers import ReadBarriers
+from node.driver.due import DueTimer
 from node.driver.gathering import LAZY_DELAY, Gathering, Weighed
 from node.driver.intake import Intake
 from node.driver.mirroring import Mirroring
@@ -155,8 +156,7 @@ class Driver(Gathering):
         self._persisted_later: list[int] = []
         """Writes that became durable while a table was being read back: acknowledged after it."""
         self._pump_due = False
-        self._deadline_timer: Handle | None = None
-        self._deadline = 0
+        self._due = DueTimer(loop, clock, self._tell_time)
         self._tick_timer: Handle | None = None
         self._stopped = False
 
@@ -455,7 +455,7 @@ class Driver(Gathering):
             self._sink.flush()
         if self._hungry and not self._urgent and any(self.table.waiting.ready):
             self._hurry()
-        self._arm_deadline()
+        self._arm_due()
         self._mirroring.see_to_it()
 
     def _configured(self, configuration: Configuration, index: int) -> None:
@@ -477,7 +477,7 @@ class Driver(Gathering):
             self._send_again()
             if self._urgent or self._gathering or self._closed:
                 self._hurry()
-        self._arm_deadline()
+        self._arm_due()
         self._see_to_service()
 
     # -- a snapshot in the place of the table -------------------------------------------------------------------------
@@ -513,29 +513,21 @@ class Driver(Gathering):
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
-    def _arm_deadline(self) -> None:
-        """See to it that the leader says in an entry what time it is when something in the table is due."""
-        due = self.table.next_deadline() if self.leads else None
-        if due is None or (self._deadline_timer is not None and self._deadline == due):
-            return
-        if self._deadline_timer is not None:
-            self._deadline_timer.cancel()
-        self._deadline = due
-        # The loop's timers are coarse: one that fires early would write entries until the time has come.
-        self._deadline_timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()) + 0.001, self._tell_time)
+    def _arm_due(self) -> None:
+        if self.leads:
+            self._due.arm(self.table.next_deadline())
 
     def _tell_time(self) -> None:
-        self._deadline_timer = None
         if self._stopped or not self.leads:
             return
         if self._writes >= MAX_WRITES:
-            self._deadline_timer = self._loop.call_later(LAZY_DELAY, self._tell_time)
+            self._due.again(LAZY_DELAY)
             return
         with self._guard():
             try:
                 self.raft.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
             except RefusedError:
-                self._deadline_timer = self._loop.call_later(TICK, self._tell_time)
+                self._due.again(TICK)
             self._pump()
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -551,6 +543,6 @@ class Driver(Gathering):
         self._stopped = True
         self._cancel()
         self._mirroring.suspend()
-        for timer in (self._deadline_timer, self._tick_timer):
-            if timer is not None:
-                timer.cancel()
+        self._due.cancel()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()

@@ -328,7 +328,7 @@ class TestDeadlines:
         call_later = engine.loop.call_later
 
         def counting(delay: float, callback: Any, *args: Any) -> Any:
-            if callback == engine.driver._tell_time:
+            if callback == engine.driver._due._fire:
                 armed.append(delay)
             return call_later(delay, callback, *args)
 
