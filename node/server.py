@@ -23,13 +23,13 @@ from cluster.raft import Message, Raft, RaftConfig
 from cluster.storage import StorageError, StorageThread, Store
 from node import logs
 from node.binding import bind, bind_one, bound_address
-from node.company import Company
 from node.configuration import Configuration
 from node.doors import Doors
 from node.driver import Driver
 from node.driver import Peers as DriverPeers
 from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
+from node.links import Links
 from node.membership import Membership
 from node.offload import Offloading
 from node.peers import Nobody, Peers
@@ -105,7 +105,7 @@ class _Server:
         self._gateway: Gateway | None = None
         self._doors: Doors | None = None
         self._peers: Peers | None = None
-        self._company: Company | None = None
+        self._links: Links | None = None
         self._membership: Membership | None = None
         self._status: NodeStatus
 
@@ -122,7 +122,7 @@ class _Server:
                 self._status = NodeStatus(settings, identity.node)
                 if self._mesh_socket is not None:
                     self._peers = Peers()
-                    self._company = Company(settings, identity.node, self._mesh_socket, self._peers)
+                    self._links = Links(settings, identity.node, self._mesh_socket, self._peers)
                     self._membership = Membership(settings, identity, self._peers, self._failed)
                     self._peers.formation = self._membership
                     self._status.membership = self._membership
@@ -133,9 +133,9 @@ class _Server:
                     log.info("site_up", address=str(bound_address(self._site_socket)))
                     await site.start(self._site_socket)
                     ending.push_async_callback(site.close)
-                if self._company is not None:
-                    await self._company.start()
-                    ending.push_async_callback(self._company.close)
+                if self._links is not None:
+                    await self._links.start()
+                    ending.push_async_callback(self._links.close)
                 if identity.blank:
                     if self._membership is None:
                         found_alone(self._store, identity)
@@ -241,8 +241,8 @@ class _Server:
         self._status.listening = opened
         if opened:
             self._listening.set()
-        if self._company is not None and self._doors is not None:
-            self._company.serve(self._doors.addresses[0] if opened else None)
+        if self._links is not None and self._doors is not None:
+            self._links.serve(self._doors.addresses[0] if opened else None)
 
     def _kept(self, keeper: asyncio.Task[None]) -> None:
         if not keeper.cancelled() and isinstance(error := keeper.exception(), Exception):

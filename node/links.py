@@ -1,4 +1,4 @@
-"""The company a node keeps: links to other nodes, and the search for them.
+"""Links to other nodes, and the search for them: mesh and discovery of one node.
 
 Not for: who of them belongs to the group (`node.membership`), or what is said on the links (`node.peers`).
 """
@@ -23,7 +23,7 @@ MESSAGE_OVERHEAD = 1 << 20
 log = structlog.get_logger()
 
 
-class Company:
+class Links:
     """Mesh and discovery of one node."""
 
     def __init__(self, configuration: Configuration, node: str, listener: socket.socket, peers: Peers) -> None:
