@@ -24,7 +24,7 @@ class DueTimer:
         self._due = 0
 
     def arm(self, due: int | None) -> None:
-        """Call back when it is `due` (milliseconds since the epoch); None: nothing is, which leaves a timer as it is."""
+        """Call back when it is `due` (milliseconds since the epoch); None: nothing is, and a timer stays as it is."""
         if due is None or (self._timer is not None and self._due == due):
             return
         self.cancel()
