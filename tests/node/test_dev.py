@@ -367,7 +367,8 @@ class TestCluster:
                 assert f"{node} is process {terminal.pid(node)}: Gearman at 127.0.0.1:{terminal.base + port}" in seen
                 assert f"{node} (process {terminal.pid(node)}) is ready" in seen
                 assert f"kill -9 $(cat {tmp_path}/cluster/{node}.pid)" in seen
-            assert f"gearman -h 127.0.0.1 -p {terminal.base} -w -f wc" in seen
+            servers = ",".join(f"127.0.0.1:{terminal.base + port}" for port in (0, 10, 20))
+            assert f"GEARMAN_SERVERS={servers} gearman -w -f wc" in seen
             assert f"gearman -h 127.0.0.1 -p {terminal.base + 20} -f wc" in seen
             assert "on disk on 2 nodes" in seen
 
