@@ -48,6 +48,12 @@ class Function:
                 return session
         return None
 
+    @property
+    def share(self) -> int:
+        """Tell how many of the waiting jobs one worker may have reserved ahead in one go."""
+        high, normal, low = self.waiting
+        return (high + normal + low) // (2 * max(1, len(self.workers)))
+
     def forget_ended(self, priority: int, jobs: dict[int, Job]) -> None:
         """Let go of ended jobs inside the queue once they are the greater part of it."""
         queue = self.queues[priority]

@@ -353,14 +353,14 @@ class JobTable:
             best = self.waiting.best(session)
             if best is None:
                 return
-            function, _ = best
-            share = shares.setdefault(function.name, _share(function))
+            function, priority = best
+            share = shares.get(function.name)
+            if share is None:
+                share = function.share
             if not share:
                 return
             shares[function.name] = share - 1
-            job = self.waiting.take(session)
-            assert job is not None
-            self._reserve(session, job, wake=False)
+            self._reserve(session, self.waiting.take_from(function, priority, session), wake=False)
 
     def _run(self, session: Session, job: Job) -> None:
         function: Function = job.function
@@ -584,8 +584,3 @@ def _discard(numbers: set[int], number: int) -> None:
     numbers.discard(number)
     if not numbers:
         numbers.clear()  # an emptied set keeps the room of its best days
-
-
-def _share(function: Function) -> int:
-    """Tell how many of a function's waiting jobs one of its workers may have reserved ahead."""
-    return sum(function.waiting) // (2 * max(1, len(function.workers)))

@@ -88,7 +88,10 @@ class Waiting:
         best = self.best(session)
         if best is None:
             return None
-        function, priority = best
+        return self.take_from(*best, session)
+
+    def take_from(self, function: Function, priority: int, session: Session) -> Job:
+        """Take a job out of the queue that `best` has just named for this session."""
         session.abilities[function.name].served = session.served
         session.served += 1
         queue = function.queues[priority]

@@ -190,6 +190,8 @@ class Assigning:
         driver, reserved = self._driver, worker.reserved
         job, _ = reserved.popleft()
         self.assign(connection, worker, job)
+        if not job.function.share:
+            return  # the table would reserve nothing
         ahead = worker.ahead()
         if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
             driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))

@@ -9,9 +9,7 @@ made to wait. Not for: other clients, who may have use for the handle; they are 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import Job
 from node.gateway.connection import Connection
-from protocol import PacketType, encode_response
 
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
@@ -35,10 +33,9 @@ class Company:
         """Until when the JOB_CREATED of each, if it is not sent yet, may wait."""
         self._end: asyncio.TimerHandle | None = None
 
-    def announce(self, connection: Connection, job: Job) -> None:
-        """Answer a submit: send JOB_CREATED, now or later."""
-        packet = encode_response(PacketType.JOB_CREATED, job.handle)
-        if job.background or not self._in_step(connection):
+    def announce(self, connection: Connection, packet: bytes) -> None:
+        """Send a client the JOB_CREATED of a foreground job, now or later."""
+        if not self._in_step(connection):
             connection.send(packet)
         else:
             self._waiting.pop(connection, None)

@@ -272,9 +272,14 @@ class Gateway:
     def _created(self, effect: Created) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
-            self._company.announce(connection, effect.job)
+            job = effect.job
+            packet = encode_response(PacketType.JOB_CREATED, job.handle)
+            if job.background:
+                connection.send(packet)
+            else:
+                self._company.announce(connection, packet)
             if effect.listens:
-                self._listening.created(effect.session, effect.job)
+                self._listening.created(effect.session, job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:

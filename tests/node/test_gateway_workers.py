@@ -130,6 +130,19 @@ class TestReservations:
         assert len(proposed(node, Prefetch)) == 1
         assert len(worker.connection.worker.reserved) > 20
 
+    def test_nothing_is_asked_for_ahead_where_the_queue_is_too_short_to_be_shared(self, node):
+        worker = busy(node)
+        node.disk.writes.clear()
+        for _ in range(3):
+            worker.say(T.GRAB_JOB)
+            handle = node.background()
+            assert given(worker.hears()) == [handle]
+            worker.say(T.WORK_COMPLETE, handle, b"")
+        node.wait(0.005)
+        assert worker.connection.worker.ahead() > 1
+        assert proposed(node, Finish)
+        assert proposed(node, Prefetch) == []
+
     def test_a_worker_that_changes_what_it_can_do_gives_back_what_was_kept_for_it(self, node):
         worker = asleep(node, b"f")
         node.background()
