@@ -349,11 +349,21 @@ class Driver(Gathering):
 
     def when_current(self, callback: Callable[[], None]) -> None:
         """Call back once this node's table knows what any node acknowledged before now, and all that was asked here."""
-        if self.alone:
+        if self._sole_ruler:
             self.when_settled(callback)
         else:
             self._barriers.add(partial(self.when_settled, callback))
             self._pump_soon()
+
+    @property
+    def _sole_ruler(self) -> bool:
+        """Tell whether nobody else has acknowledged anything that is not in the table here.
+
+        A node that the others have left behind may have in its log what they acknowledged, and not know that it is
+        committed before something of its own term is.
+        """
+        raft = self.raft
+        return self.alone and self.leads and raft.entry_term(self._mirroring.applied_index) == raft.term
 
     # -- carrying out what consensus asks for -------------------------------------------------------------------------
 

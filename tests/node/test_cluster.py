@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster.raft import Change, ChangeKind, ConfigurationChange
 from protocol import PacketType as P
 from tests.node.still_cluster import StillCluster
 
@@ -309,3 +310,30 @@ class TestANodeThatIsAskedToStop:
         cluster.wait(0.3)
         assert client.hears() == [(P.WORK_COMPLETE, handle, b"out")]
         assert (client.wire.closed, drained) == (True, [1])
+
+
+class TestTheLastOneLeft:
+    def test_does_not_answer_from_a_table_that_lacks_what_the_others_acknowledged(self):
+        """It has the entry in its log, but was not told that it is committed: the leader left with that knowledge."""
+        cluster = StillCluster(2)
+        leader = cluster.leader
+        (other,) = cluster.followers
+        client, reader = leader.peer(), other.peer()
+        with cluster.loop.running():
+            leader.driver.propose_configuration(ConfigurationChange((Change(ChangeKind.REMOVE, leader.name),)))
+        client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
+        while other.raft.last_index != leader.raft.last_index or not other.driver.alone:
+            with cluster.loop.running():
+                cluster.loop.turn()
+        cluster.cuts.add((leader.name, other.name))
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        assert other.table.jobs == {}
+        reader.say(P.GET_STATUS, handle)
+        cluster.settle()
+        assert reader.hears() == []
+        cluster.wait(0.2)
+        other.raft.campaign()
+        cluster.wait(0.2)
+        assert other.leads
+        assert reader.hears() == [(P.STATUS_RES, handle, b"1", b"0", b"0", b"0")]
