@@ -102,6 +102,7 @@ class Account:
         self.longest_wait = Wait(0.0, "nothing", 0.0)
         self._open: dict[tuple[str, str], float] = {}
         self._unrun: set[bytes] = set()
+        self._due: dict[bytes, int] = {}
 
     # What clients and workers enter
 
@@ -113,8 +114,14 @@ class Account:
         if self.handles.setdefault(handle, job) != job:
             self.broken.append(f"the handle {handle!r} was given to {self.handles[handle]!r} and to {job!r}")
 
+    def delay(self, job: bytes, due: int) -> None:
+        """A client is about to submit a job that is due then (seconds since 1970)."""
+        self._due[job] = due
+
     def run(self, job: bytes, handle: bytes, life: WorkerLife) -> None:
         """A worker was given a job."""
+        if time.time() < self._due.get(job, 0):
+            self.broken.append(f"{job!r} was run {self._due[job] - time.time():.3f} s before it was due")
         self._unrun.discard(job)
         self.runs.setdefault(job, []).append(Run(life, handle, time.monotonic()))
 

@@ -34,6 +34,10 @@ WINDOW = 8
 """Submissions on the way at any time, for each background client."""
 BACKLOG = 50
 """Jobs acknowledged and not run with which background clients wait a little."""
+DELAYED = 0.02
+"""The share of background jobs that are for later."""
+LONG = 0.003
+"""The share of background jobs that take longer than a node may be silent."""
 _BROKEN = (UnexpectedAnswerError, OSError, EOFError)
 
 
@@ -49,13 +53,11 @@ class Load:
         foreground: int = 3,
         workers: int = 6,
         chance: random.Random | None = None,
-        longest_job: float = 0.2,
     ) -> None:
-        """`longest_job` in seconds; most jobs take a few milliseconds."""
+        """Plan so many of each."""
         self.account = account
         self._cluster = cluster
         self._chance = chance or random.Random(0)
-        self._longest_job = longest_job
         self._numbers = itertools.count()
         self._mark = secrets.token_hex(3).encode()
         """Tells its jobs from those that an earlier load has left in the queue."""
@@ -149,7 +151,7 @@ class Load:
                 while self._submitting or waiting:
                     while self._submitting and len(waiting) < WINDOW and self.account.outstanding <= BACKLOG:
                         job = self._name(kind)
-                        client.send_job(BACKGROUND, job, priority=self._priority(), background=True)
+                        self._send(client, job)
                         waiting.append((job, wanted or time.monotonic()))
                     if not waiting:
                         await asyncio.sleep(RETRY_EVERY)
@@ -164,6 +166,16 @@ class Load:
             finally:
                 self._connections.discard(client)
                 await client.cut()
+
+    def _send(self, client: Client, job: bytes) -> None:
+        """Submit a background job of any priority, or one for later."""
+        if self._chance.random() < DELAYED:
+            due = int(time.time()) + self._chance.randint(1, 3)
+            self.account.delay(job, due)
+            client.send(PacketType.SUBMIT_JOB_EPOCH, BACKGROUND, b"", b"%d" % due, job)
+        else:
+            priority = self._chance.choice(("high", "normal", "low"))
+            client.send_job(BACKGROUND, job, priority=priority, background=True)
 
     async def _ask(self, kind: bytes) -> None:
         """Be a client that waits for results."""
@@ -181,7 +193,8 @@ class Load:
                 while self._submitting:
                     wanted = wanted or time.monotonic()
                     job = self._name(kind)
-                    handle = await client.submit(FOREGROUND, job, priority="high", within=ANSWER_WITHIN)
+                    client.send_job(FOREGROUND, job, priority="high")
+                    handle = await self._handle(client, job)
                     await self._result(client, node, job, handle)
                     self.account.waited(time.monotonic() - wanted, f"the result of {job!r}")
                     wanted = None
@@ -191,6 +204,14 @@ class Load:
             finally:
                 self._connections.discard(client)
                 await client.cut()
+
+    async def _handle(self, client: Client, job: bytes) -> bytes:
+        match await client.next(within=ANSWER_WITHIN):
+            case Packet(PacketType.JOB_CREATED, [handle]):
+                return handle
+            case Packet(PacketType.WORK_COMPLETE | PacketType.WORK_FAIL as kind, [ended, *_]):
+                self.account.broken.append(f"before {job!r} was taken came another {kind.name} of {ended!r}")
+        raise UnexpectedAnswerError("the job was not taken")
 
     async def _result(self, client: Client, node: Node, job: bytes, handle: bytes) -> None:
         since = time.monotonic()
@@ -228,7 +249,7 @@ class Load:
                         await worker.woken(within=ANSWER_WITHIN)
                         continue
                     self.account.run(job.workload, job.handle, life)
-                    await self._run(worker)
+                    await self._run(worker, self._duration(job.function))
                     worker.complete(job.handle, job.workload)
             except _BROKEN:
                 pass
@@ -237,17 +258,17 @@ class Load:
                 self._connections.discard(worker)
                 await worker.cut()
 
-    async def _run(self, worker: Worker) -> None:
+    async def _run(self, worker: Worker, seconds: float) -> None:
         """Do what a job takes; notice at once when the connection ends meanwhile."""
         try:
-            event = await worker.next(within=self._duration())
+            event = await worker.next(within=seconds)
         except UnexpectedAnswerError:
             return
         raise UnexpectedAnswerError(f"in the middle of a job: {event}")
 
-    def _duration(self) -> float:
+    def _duration(self, function: bytes) -> float:
         """Give the seconds that a job takes: few for most, many for some, so that there are always jobs at work."""
-        return self._chance.uniform(0.001, 0.01 if self._chance.random() < 0.9 else self._longest_job)
-
-    def _priority(self) -> str:
-        return self._chance.choice(("high", "normal", "low"))
+        kind = self._chance.random()
+        if function == BACKGROUND and kind < LONG:
+            return self._chance.uniform(1.0, 4.0)
+        return self._chance.uniform(0.001, 0.2 if kind > 0.9 else 0.01)
