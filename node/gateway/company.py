@@ -14,11 +14,11 @@ from node.gateway.connection import Connection
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
-COMPANY_TIME: Final = 0.04
+COMPANY_TIME: Final = 0.1
 """Seconds that JOB_CREATED waits for company."""
 PROVEN: Final = 2
 """After how many jobs in step a client is taken to go on like that."""
-IN_VAIN: Final = 16
+IN_VAIN: Final = 4
 """How many jobs a client is served at once after JOB_CREATED has waited in vain."""
 
 
