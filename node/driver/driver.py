@@ -112,6 +112,8 @@ class Driver(Gathering):
         self._used = incarnation
         self._open = False
         """Whether this incarnation's NodeUp is applied."""
+        self._noted = False
+        """Whether its number is on disk: before that nothing is said in it."""
         self._removed = False
         self._disk = disk
         self._peers = peers
@@ -192,11 +194,14 @@ class Driver(Gathering):
         self._see_to_service()
         if self._sink is not None:
             self._sink.begin(number)
+        self._noted = False
+        self.propose(self._first)
         self._disk.note(INCARNATION, b"%d" % number, partial(self._opened, number))
 
     def _opened(self, number: int) -> None:
         if number == self._used and not self._stopped:
-            self.propose(self._first)
+            self._noted = True
+            self._hurry()
 
     def _break_off(self) -> None:
         """Begin anew: the sessions of this incarnation are over, whatever those on them may think."""
@@ -300,6 +305,8 @@ class Driver(Gathering):
             self.propose(command)
 
     def _may_write(self) -> bool:
+        if not self._noted:
+            return False
         if self.leads:
             return self._writes < MAX_WRITES
         return bool(self.raft.leader) and len(self._forwards) < MAX_FORWARDS

@@ -1,0 +1,143 @@
+"""A node's incarnations and its service: when each begins and ends, and what may not be said outside of it."""
+
+import pytest
+
+from cluster.jobs import Batch, CreateFunction, NodeDown, NodeUp, SetLimit, Settled, propose
+from node.driver.driver import LEADERLESS_PATIENCE
+from tests.node.driver.lonely import Lonely
+
+
+def create(name: bytes = b"f") -> CreateFunction:
+    return CreateFunction(1, name)
+
+
+@pytest.fixture
+def node():
+    """A node that serves under `b`."""
+    node = Lonely()
+    node.serve()
+    assert node.driver.serving
+    yield node
+    assert node.failures == []
+
+
+class TestANumber:
+    def test_is_on_disk_before_anything_is_said_under_it(self):
+        node = Lonely(slow=True)
+        node.follow("b")
+        node.driver.propose(create())
+        node.wait(0.5)
+        assert node.forwarded == []
+        node.disk.noting.pop()()
+        node.loop.settle()
+        ((leader, (batch,)),) = node.forwarded
+        assert (leader, batch.incarnation, batch.first) == ("b", 1, 1)
+        assert batch.commands == [NodeUp(b"H:a", -1), create()]
+
+    def test_is_higher_than_all_that_were_noted_or_are_in_the_table(self):
+        node = Lonely(incarnation=6)
+        assert node.driver.incarnation == 7
+        assert node.disk.notes["incarnation"] == b"7"
+        node.follow("b")
+        node.enter("b", Batch("a", 11, 1, [NodeUp(b"H:a", -1)]))
+        assert node.driver.incarnation == 12
+        assert node.disk.notes["incarnation"] == b"12"
+
+    def test_whose_note_comes_late_opens_nothing_when_there_is_a_later_one(self):
+        node = Lonely(slow=True)
+        node.follow("b")
+        node.enter("b", Batch("a", 3, 1, [NodeUp(b"H:a", -1)]))
+        assert node.driver.incarnation == 4
+        first, second = node.disk.noting
+        first()
+        node.loop.settle()
+        assert node.forwarded == []
+        second()
+        node.loop.settle()
+        assert [batch.incarnation for _, batches in node.forwarded for batch in batches] == [4]
+
+    def test_begins_with_a_node_up_though_this_node_leads_and_has_to_say_that_another_is_down(self):
+        node = Lonely(slow=True)
+        node.table.apply(propose(1, [Batch("z", 1, 1, [NodeUp(b"H:z", -1)])]))  # was removed: nobody hears it
+        node.lead()
+        node.wait(0.3)
+        node.disk.noting.pop()()
+        node.wait(0.3)
+        node.acknowledge()
+        assert node.table.nodes["a"].up
+        assert not node.table.nodes["z"].up
+
+
+class TestService:
+    def test_begins_when_the_node_up_is_applied(self):
+        node = Lonely()
+        node.follow("b")
+        assert node.serving == []
+        node.take_in()
+        assert node.serving == [True]
+
+    def test_ends_when_nobody_leads_for_too_long(self, node):
+        node.wait(2)  # until it has not heard the leader for an election timeout
+        assert node.driver.raft.leader == ""
+        assert node.driver.serving
+        node.wait(LEADERLESS_PATIENCE + 0.1)
+        assert node.serving == [True, False]
+        assert node.sink.told == [1, "hang up"]
+
+    def test_goes_on_in_the_same_incarnation_when_somebody_leads_again(self, node):
+        node.wait(4)
+        assert not node.driver.serving
+        node.follow("c")
+        assert node.serving == [True, False, True]
+        assert node.driver.incarnation == 1
+
+    def test_ends_and_begins_again_when_the_group_has_declared_the_node_down(self, node):
+        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        assert node.serving == [True, False]
+        assert node.sink.told == [1, "break off", 2]
+        node.take_in()
+        assert node.serving == [True, False, True]
+        assert node.table.nodes["a"].incarnation == 2
+
+    def test_does_not_end_for_what_is_said_of_an_earlier_incarnation(self, node):
+        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        node.take_in()
+        node.enter("b", Batch("b", 1, 3, [NodeDown("a", 1)]))
+        assert node.driver.serving
+        assert node.driver.incarnation == 2
+
+
+class TestEffects:
+    def test_of_this_incarnation_are_delivered(self, node):
+        node.driver.propose(create())
+        node.wait(0.01)
+        node.take_in()
+        assert [type(effect) for effect in node.sink.effects] == [Settled]
+
+    def test_of_an_earlier_one_are_not(self):
+        node = Lonely(incarnation=1)  # it has begun its second
+        node.follow("b")
+        node.enter("b", Batch("a", 1, 1, [NodeUp(b"H:a", -1), create(), SetLimit(1, b"f", 1, 1, 1)]))
+        assert b"f" in node.table.functions
+        assert node.sink.effects == []
+
+    def test_of_one_that_was_declared_down_are_not(self, node):
+        node.driver.propose(create())
+        node.wait(0.01)
+        ((_, batches),) = node.take_forwarded()
+        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]), *batches)
+        assert b"f" not in node.table.functions
+        assert node.sink.effects == []
+
+
+class TestWhoAsked:
+    def test_in_an_incarnation_that_is_over_is_not_answered(self, node):
+        answers = []
+        node.driver.propose(create())
+        node.driver.when_settled(lambda: answers.append("settled"))
+        node.driver.when_current(lambda: answers.append("current"))
+        node.loop.settle()
+        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        node.take_in()
+        node.wait(1)
+        assert answers == []
