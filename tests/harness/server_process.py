@@ -26,6 +26,7 @@ GEARMAND = os.environ.get("GEARMESH_TEST_SERVER") == "gearmand"
 
 _running: "weakref.WeakSet[ServerProcess]" = weakref.WeakSet()
 _ports = random.Random(os.getpid())
+_given_out: set[int] = set()
 
 
 class ServerDiedError(Exception):
@@ -197,13 +198,18 @@ def _answers(host: str, port: int, pid: int) -> bool:
 
 
 def free_port() -> int:
-    """Choose a port below the ephemeral range, so that no outgoing connection takes it while its server restarts."""
+    """Choose a port below the ephemeral range, so that no outgoing connection takes it while its server restarts.
+
+    None is given out twice: one that was chosen may not be listened on yet.
+    """
     while True:
         port = _ports.randrange(20000, 32000)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given_out:
+                _given_out.add(port)
+                return port
 
 
 def _dies_with_parent() -> list[str]:
