@@ -5,6 +5,7 @@ Not for: who of them belongs to the group (`node.membership`), or what is said o
 
 import secrets
 import socket
+from typing import Final
 
 import structlog
 
@@ -17,8 +18,8 @@ from node.errors import ConfigurationError
 from node.peers import Peers
 from node.version import VERSION
 
-MESSAGE_OVERHEAD = 1 << 20
-"""Bytes that a message between nodes may be longer than a packet that it carries."""
+MESSAGE_OVERHEAD: Final = 32 << 20
+"""Bytes that a message between nodes may be longer than the largest packet: an entry has other commands beside that."""
 
 log = structlog.get_logger()
 
@@ -32,6 +33,7 @@ class Links:
         self._listener = listener
         self._address = bound_address(listener)
         advertised = self._advertised(settings.advertise)
+        largest = settings.max_packet + MESSAGE_OVERHEAD
         tls = None
         if settings.mesh_cert is not None and settings.mesh_key is not None and settings.mesh_ca is not None:
             tls = TlsFiles(settings.mesh_cert, settings.mesh_key, settings.mesh_ca)
@@ -49,7 +51,7 @@ class Links:
                 secret=settings.secret,
                 tls=tls,
                 advertise=None if advertised is None else MeshAddress(advertised.host, advertised.port),
-                limits=Limits(max_message=settings.max_packet + MESSAGE_OVERHEAD),
+                limits=Limits(max_message=largest),
             )
         except TlsError as error:
             raise ConfigurationError([str(error)]) from error

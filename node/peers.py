@@ -20,7 +20,7 @@ from cluster.mesh import Lane, Mesh, Peer
 from cluster.raft import Message, MessageError
 from cluster.raft import decode as decode_consensus
 from cluster.raft import encode as encode_consensus
-from cluster.raft.messages import SnapshotChunk
+from cluster.raft.messages import Append, SnapshotChunk
 from node.relay import Parcel
 
 log = structlog.get_logger()
@@ -34,6 +34,11 @@ class Kind(enum.IntEnum):
     PARCEL = 2
     FORMATION = 3
 
+
+LONG: Final = 32 << 10
+"""Bytes of entries from which on they go apart from what must not wait."""
+MANY_BYTES: Final = 4 << 20
+"""Bytes of batches that are sent each in a message of its own: no message must be longer than the largest allowed."""
 
 _CONSENSUS: Final = bytes((Kind.CONSENSUS,))
 _BATCHES: Final = bytes((Kind.BATCHES,))
@@ -52,9 +57,13 @@ class Nobody:
         """Never called: a group of one has nobody to talk to."""
         raise AssertionError(message)
 
-    def forward(self, leader: str, batches: Sequence[Batch]) -> None:
+    def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
         """Never called, likewise."""
         raise AssertionError((leader, batches))
+
+    def busy(self, node: str) -> bool:
+        """Never called, likewise."""
+        raise AssertionError(node)
 
     def parcel(self, node: str, parcel: Parcel) -> bool:
         """Never called, likewise."""
@@ -108,12 +117,31 @@ class Peers:
 
     def send(self, message: Message) -> None:
         """Send a message of consensus to the node that it names; it may get lost."""
-        lane = Lane.SNAPSHOTS if type(message) is SnapshotChunk else Lane.CONSENSUS
-        self.mesh.send(message.to, lane, _CONSENSUS + encode_consensus(message))
+        data = _CONSENSUS + encode_consensus(message)
+        kind = type(message)
+        if kind is SnapshotChunk:
+            self.mesh.send(message.to, Lane.SNAPSHOTS, data)
+        elif kind is Append:
+            self._send_entries(message.to, data)
+        else:
+            self.mesh.send(message.to, Lane.CONSENSUS, data)
 
-    def forward(self, leader: str, batches: Sequence[Batch]) -> None:
-        """Send this node's batches to the leader; they may get lost."""
-        self.mesh.send(leader, Lane.CONSENSUS, _BATCHES + _encoder.encode(batches))
+    def _send_entries(self, node: str, data: bytes) -> bool:
+        """Send entries, or what is to become some, in their order; heartbeats and votes pass those that are long."""
+        mesh = self.mesh
+        behind = len(data) > LONG or mesh.waiting(node, Lane.ENTRIES)
+        return mesh.send(node, Lane.ENTRIES if behind else Lane.CONSENSUS, data)
+
+    def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
+        """Send this node's batches to the leader; tell whether they are on their way, as far as can be known."""
+        data = _encoder.encode(batches)
+        if len(data) > MANY_BYTES and len(batches) > 1:
+            return all([self.forward(leader, [batch]) for batch in batches])
+        return self._send_entries(leader, _BATCHES + data)
+
+    def busy(self, node: str) -> bool:
+        """Tell whether entries for a node still wait here."""
+        return self.mesh.waiting(node, Lane.ENTRIES) > 0
 
     def parcel(self, node: str, parcel: Parcel) -> bool:
         """Send reports, or a receipt; tell whether they are on their way."""

@@ -1,4 +1,4 @@
-"""Links between the nodes of a cluster: opaque messages over authenticated WebSockets, in three lanes.
+"""Links between the nodes of a cluster: opaque messages over authenticated WebSockets, in four lanes.
 
 `Mesh` listens, dials and keeps one link to each node. docs/mesh.md describes the protocol, and what each part guards
 against. Not for: what messages mean, who is a member, or where candidates come from.

@@ -16,7 +16,7 @@ from cluster.mesh.records import CONTROL, HEADER, LAST, PART, WHOLE
 SHARE: Final = 64 * 1024
 """Bytes of each lane in one frame, and the longest message that is sent in one piece."""
 
-MAX_FRAME: Final = 4 * SHARE + 4096
+MAX_FRAME: Final = (len(Lane) + 1) * SHARE + 4096
 """Bytes of the longest frame: a share of each lane, its words of the links, headers and the seal."""
 
 _OVERHEAD: Final = 64
@@ -26,7 +26,7 @@ _OVERHEAD: Final = 64
 class Outbox:
     """The queues of one link."""
 
-    def __init__(self, bounds: tuple[int, int, int], max_message: int) -> None:
+    def __init__(self, bounds: tuple[int, int, int, int], max_message: int) -> None:
         self._bounds = bounds
         self._max_message = max_message
         self._lanes: tuple[collections.deque[bytes], ...] = tuple(collections.deque() for _ in Lane)

@@ -15,6 +15,8 @@ class Lane(enum.IntEnum):
     CONSENSUS = 0
     REPORTS = 1
     SNAPSHOTS = 2
+    ENTRIES = 3
+    """What consensus has to say at length, so that its heartbeats pass it."""
 
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]

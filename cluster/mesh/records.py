@@ -17,12 +17,12 @@ from cluster.mesh.peer import Address, Lane
 
 HEADER: Final = struct.Struct(">BI")
 
-CONTROL: Final = 3
+CONTROL: Final = 7
 """Stands where a lane would."""
 
 WHOLE: Final = 0
-PART: Final = 4
-LAST: Final = 8
+PART: Final = 8
+LAST: Final = 16
 
 _LANES: Final = tuple(Lane)
 
@@ -98,7 +98,7 @@ class Inbox:
                 raise ProtocolError("a record is longer than its frame")
             data = frame[start:stop]
             start = stop
-            if kind < CONTROL:
+            if kind < len(_LANES):
                 if self._sizes[kind]:
                     raise ProtocolError("a message came in the middle of another")
                 received(_LANES[kind], data)
@@ -112,15 +112,15 @@ class Inbox:
                 self._fragment(kind, data)
 
     def _fragment(self, kind: int, data: bytes) -> None:
-        lane = kind & 3
-        if kind & ~3 not in (PART, LAST) or lane == CONTROL:
+        lane = kind & CONTROL
+        if kind - lane not in (PART, LAST) or lane >= len(_LANES):
             raise ProtocolError(f"a record of unknown kind {kind}")
         self._sizes[lane] += len(data)
         if self._sizes[lane] > self._max_message:
             raise ProtocolError(f"a message is longer than {self._max_message} bytes")
         parts = self._parts[lane]
         parts.append(data)
-        if kind & ~3 == LAST:
+        if kind - lane == LAST:
             whole = b"".join(parts)
             parts.clear()
             self._sizes[lane] = 0

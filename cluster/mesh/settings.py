@@ -51,6 +51,8 @@ class Limits(msgspec.Struct, frozen=True):
     max_message: int = 64 * MIB + MIB
     """The longest message, and the most that is put together of one lane's fragments."""
     consensus: int = 32 * MIB
+    entries: int | None = None
+    """By default two messages."""
     reports: int | None = None
     """By default 128 MiB and one message."""
     snapshots: int = 4 * MIB
@@ -60,7 +62,8 @@ class Limits(msgspec.Struct, frozen=True):
     acquaintances: int = 64
     """Addresses that a peer may tell, and that are dialled because somebody told them."""
 
-    def lanes(self) -> tuple[int, int, int]:
+    def lanes(self) -> tuple[int, int, int, int]:
         """Tell what may wait to be sent on each lane. An empty lane takes any message up to `max_message`."""
         reports = 128 * MIB + self.max_message if self.reports is None else self.reports
-        return self.consensus, reports, self.snapshots
+        entries = 2 * self.max_message if self.entries is None else self.entries
+        return self.consensus, reports, self.snapshots, entries

@@ -62,7 +62,9 @@ MAX_WRITES: Final = 1
 MAX_FORWARDS: Final = 2
 """Sendings to the leader that may be on their way at once, likewise."""
 RESEND: Final = 1.0
-"""Seconds after which what is not applied is sent to the leader again."""
+"""Seconds after which what is not applied is sent to the leader again; twice as many each time that was in vain."""
+MAX_RESEND: Final = 16.0
+"""Seconds beyond which that does not grow."""
 LEADERLESS_PATIENCE: Final = 1.0
 """Seconds without a leader after which clients are let go: the least election timeout."""
 
@@ -147,6 +149,8 @@ class Driver(Gathering):
         """For each sending that is on its way to the leader, the number of its last command."""
         self._sent = 0.0
         """When something was last sent to the leader."""
+        self._resend = RESEND
+        """After how many seconds of no progress it is sent again."""
         self._intake = Intake(raft, table)
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
@@ -231,7 +235,8 @@ class Driver(Gathering):
         with self._guard():
             self.raft.tick()
             now = self._loop.time()
-            if self._unapplied and now - self._sent >= RESEND:
+            if self._unapplied and now - self._sent >= self._resend and not self._waits_here():
+                self._resend = min(2 * self._resend, MAX_RESEND)
                 self._send_again()
             if self.leads:
                 for word in self.vigil.declare(list(self.table.nodes.values()), self.members, now):
@@ -267,8 +272,10 @@ class Driver(Gathering):
             self._pump_soon()
 
     def linked(self, node: str) -> None:
-        """Note that there is a link to a node."""
+        """Note that there is a link to a node: a new one, and what was on its way over another is lost."""
         self.vigil.back(node, self._loop.time())
+        if node == self.raft.leader and self._unapplied:
+            self._send_again()
 
     def gone(self, node: str) -> None:
         """Note that a node's process is not there."""
@@ -328,7 +335,11 @@ class Driver(Gathering):
         else:
             last = batches[-1][0]
             self._forwards.append(last.first + len(last.commands) - 1)
-            self._peers.forward(leader, [batch for batch, _ in batches])
+            if not self._peers.forward(leader, [batch for batch, _ in batches]):
+                self._resend = 0.0  # with the next tick
+
+    def _waits_here(self) -> bool:
+        return bool(self.raft.leader) and not self.leads and self._peers.busy(self.raft.leader)
 
     def _send_again(self) -> None:
         self._forwards.clear()
@@ -455,6 +466,8 @@ class Driver(Gathering):
     def _after_applying(self) -> None:
         node = self.table.nodes.get(self.name)
         if node is not None and node.incarnation == self.incarnation:
+            if node.last > self.applied_number:
+                self._resend = RESEND
             self._settled(node.last)
             forwards = self._forwards
             while forwards and forwards[0] <= node.last:
@@ -491,6 +504,7 @@ class Driver(Gathering):
         self._intake.clear()
         self._proposals.clear()
         if standing.leader:
+            self._resend = RESEND
             self._send_again()
             if self._urgent or self._gathering or self._closed:
                 self._hurry()

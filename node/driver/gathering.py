@@ -27,6 +27,8 @@ GATHER_TIME: Final = 0.005
 """Seconds that such a write waits at the most."""
 MAX_WRITE_BATCHES: Final = 8
 """Batches that go into one write: what is beyond waits for the next."""
+MAX_WRITE_BYTES: Final = 8 << 20
+"""Bytes of workload after which nothing more goes into one write; one batch always does."""
 MAX_BACKLOG: Final = 64 << 20
 """Bytes of workload on their way to the table beyond which clients are not read from."""
 
@@ -176,9 +178,13 @@ class Gathering:
             self._lazy_timer = None
         if self._gathering:
             self._close_batch()
-        closed, self._closed = self._closed[:MAX_WRITE_BATCHES], self._closed[MAX_WRITE_BATCHES:]
-        if not closed:
+        if not self._closed:
             return []
+        count = weight = 0
+        while count < len(self._closed) and count < MAX_WRITE_BATCHES and weight <= MAX_WRITE_BYTES:
+            weight += self._closed[count][1]
+            count += 1
+        closed, self._closed = self._closed[:count], self._closed[count:]
         self._wrote = self._loop.time()
         self._crowd = sum([len(commands) for commands, _ in closed])
         first = self.numbered + 1 - self._crowd - sum([len(commands) for commands, _ in self._closed])

@@ -72,8 +72,11 @@ class Peers(Protocol):
     def send(self, message: Message) -> None:
         """Send a message of consensus to the node that it names."""
 
-    def forward(self, leader: str, batches: Sequence[Batch]) -> None:
-        """Send this node's batches to the leader."""
+    def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
+        """Send this node's batches to the leader; tell whether they are on their way, as far as can be known."""
+
+    def busy(self, node: str) -> bool:
+        """Tell whether what was sent to a node, or is to be, still waits here."""
 
 
 class EffectSink(Protocol):

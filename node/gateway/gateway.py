@@ -477,7 +477,7 @@ class Gateway:
         """Close every connection: the table has let their sessions go, and those of a new incarnation are others."""
         for connection in list(self.connections.values()):
             connection.opened = False
-            connection.abort()
+            connection.close()
         self.connections.clear()
         self.endings.clear()
         self.progress.clear()

@@ -64,9 +64,14 @@ class Member:
     def send(self, message: Message) -> None:
         self.cluster.carry(self.name, message.to, lambda to: to.driver.receive(decode(encode(message))))
 
-    def forward(self, leader: str, batches: list[Batch]) -> None:
+    def forward(self, leader: str, batches: list[Batch]) -> bool:
         data = msgspec.msgpack.encode(list(batches))
-        self.cluster.carry(self.name, leader, lambda to: to.driver.offer(self.name, _batches.decode(data), len(data)))
+        return self.cluster.carry(
+            self.name, leader, lambda to: to.driver.offer(self.name, _batches.decode(data), len(data))
+        )
+
+    def busy(self, node: str) -> bool:
+        return False
 
     def parcel(self, node: str, parcel: Parcel) -> bool:
         data = msgspec.msgpack.encode(parcel)

@@ -144,10 +144,15 @@ class Process:
         self._peers.send(message)
         self._machine.point()
 
-    def forward(self, leader: str, batches: Sequence[Batch]) -> None:
+    def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
         """Send batches to the leader."""
-        self._peers.forward(leader, batches)
+        sent = self._peers.forward(leader, batches)
         self._machine.point()
+        return sent
+
+    def busy(self, node: str) -> bool:
+        """Tell whether entries for a node wait here."""
+        return self._peers.busy(node)
 
     # `node.peers.GroupSide` and `FormationSide`
 

@@ -67,6 +67,10 @@ class Mesh:
         link = self._links.get(node)
         return link is not None and self._network.carry(link, self._name, lane, data)
 
+    def waiting(self, node: str, lane: Lane) -> int:
+        """Tell how much of a lane has not left yet: sometimes something, as it happens."""
+        return len(lane.name) if node in self._links and self._network.busy() else 0
+
     def refuse(self, node: str, reason: str) -> None:
         """Never called: every message can be read."""
         raise ViolationError(f"{self._name} refuses {node}: {reason}")
@@ -175,6 +179,10 @@ class Network:
         return "-".join(link.ends)
 
     # Messages
+
+    def busy(self) -> bool:
+        """Tell whether something has not left yet."""
+        return self._random.random() < 0.05
 
     def carry(self, link: Link, sender: str, lane: Lane, data: bytes) -> bool:
         """Take a message; what becomes of it is chance's business. False: there is no room for it."""

@@ -95,5 +95,5 @@ class TestAPeerThatDoesNotRead:
 
 class TestDefaults:
     def test_are_bounds_of_each_lane(self):
-        assert DEFAULT.lanes() == (32 * MIB, 128 * MIB + 65 * MIB, 4 * MIB)
+        assert DEFAULT.lanes() == (32 * MIB, 128 * MIB + 65 * MIB, 4 * MIB, 130 * MIB)
         assert changed(DEFAULT, reports=1).lanes()[1] == 1

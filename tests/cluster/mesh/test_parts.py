@@ -71,7 +71,7 @@ class Received:
 
 
 def outbox(*bounds, max_message=10 * SHARE):
-    return Outbox(bounds or (20 * SHARE,) * 3, max_message)
+    return Outbox(bounds or (20 * SHARE,) * 4, max_message)
 
 
 class TestLanes:
@@ -85,7 +85,7 @@ class TestLanes:
         )
     )
     def test_keep_their_order_and_lose_nothing(self, plan):
-        box, end = Outbox((1 << 40,) * 3, 1 << 30), Received()
+        box, end = Outbox((1 << 40,) * 4, 1 << 30), Received()
         sent = [(lane, bytes([number % 256]) * size) for number, (lane, size) in enumerate(plan)]
         for lane, data in sent:
             assert box.put(lane, data)
@@ -137,13 +137,13 @@ class TestLanes:
         assert box.put(Lane.CONSENSUS, bytes(100))
 
     def test_take_any_message_that_is_not_too_long_when_they_are_empty(self):
-        box = outbox(1000, 1000, 1000)
+        box = outbox(1000, 1000, 1000, 1000)
         assert box.put(Lane.SNAPSHOTS, bytes(10 * SHARE))
         assert not box.put(Lane.SNAPSHOTS, b"")
         assert not box.put(Lane.CONSENSUS, bytes(10 * SHARE + 1))
 
     def test_do_not_take_empty_messages_without_bound(self):
-        box = outbox(1000, 1000, 1000)
+        box = outbox(1000, 1000, 1000, 1000)
         assert sum(box.put(Lane.REPORTS, b"") for _ in range(1000)) < 20
 
 
@@ -153,13 +153,13 @@ class TestRecordsFromAPeerThatIsWrong:
         [
             b"\x00",
             b"\x00\x00\x00\x00\x05abc",
-            HEADER.pack(3, 1) + b"\xc1",
-            HEADER.pack(3, 8) + b"\x81\xa4type\xa1\xff",
-            HEADER.pack(3, 3000) + b"\x91" * 3000,
-            HEADER.pack(7, 1) + b"x",
-            HEADER.pack(12, 1) + b"x",
+            HEADER.pack(7, 1) + b"\xc1",
+            HEADER.pack(7, 8) + b"\x81\xa4type\xa1\xff",
+            HEADER.pack(7, 3000) + b"\x91" * 3000,
+            HEADER.pack(15, 1) + b"x",
+            HEADER.pack(24, 1) + b"x",
             HEADER.pack(255, 1) + b"x",
-            HEADER.pack(4, 1) + b"x" + HEADER.pack(0, 1) + b"y",
+            HEADER.pack(8, 1) + b"x" + HEADER.pack(0, 1) + b"y",
         ],
     )
     def test_are_refused(self, frame):
@@ -168,10 +168,10 @@ class TestRecordsFromAPeerThatIsWrong:
 
     def test_are_put_together_up_to_a_bound_in_each_lane(self):
         end = Received(max_message=1000)
-        end.inbox.take(HEADER.pack(4, 900) + bytes(900), 0)
-        end.inbox.take(HEADER.pack(5, 900) + bytes(900), 0)
+        end.inbox.take(HEADER.pack(8, 900) + bytes(900), 0)
+        end.inbox.take(HEADER.pack(9, 900) + bytes(900), 0)
         with pytest.raises(ProtocolError, match="longer than 1000"):
-            end.inbox.take(HEADER.pack(8, 101) + bytes(101), 0)
+            end.inbox.take(HEADER.pack(16, 101) + bytes(101), 0)
 
     @given(st.binary(max_size=200))
     def test_do_nothing_worse_than_being_refused(self, frame):

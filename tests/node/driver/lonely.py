@@ -95,8 +95,12 @@ class Lonely:
     def send(self, message: Message) -> None:
         self.sent.append(message)
 
-    def forward(self, leader: str, batches: list[Batch]) -> None:
+    def forward(self, leader: str, batches: list[Batch]) -> bool:
         self.forwarded.append((leader, list(batches)))
+        return True
+
+    def busy(self, node: str) -> bool:
+        return False
 
     # What a test does
 
