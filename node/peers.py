@@ -136,7 +136,8 @@ class Peers:
         """Send this node's batches to the leader; tell whether they are on their way, as far as can be known."""
         data = _encoder.encode(batches)
         if len(data) > MANY_BYTES and len(batches) > 1:
-            return all([self.forward(leader, [batch]) for batch in batches])
+            sent = [self.forward(leader, [batch]) for batch in batches]
+            return all(sent)
         return self._send_entries(leader, _BATCHES + data)
 
     def busy(self, node: str) -> bool:

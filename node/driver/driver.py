@@ -158,6 +158,8 @@ class Driver(Gathering):
         self._led = loop.time()
         """When a leader was last known."""
         self._writes = 0
+        self._unwritten = 0
+        """The number of a write that had nothing for the disk, and is acknowledged with those that were under way."""
         self._installing = False
         self._persisted_later: list[int] = []
         """Writes that became durable while a table was being read back: acknowledged after it."""
@@ -429,11 +431,13 @@ class Driver(Gathering):
             pieces = [Piece(piece.offset, piece.data) for piece in write.pieces]
             self._writes += 1
             self._disk.write(write.entries, write.hard_state, pieces, install, done)
-        elif write.entries or write.hard_state or self._writes:
+        elif write.entries or write.hard_state:
             self._writes += 1
             self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
+        elif self._writes:  # only where the log begins, which the next mirror will write
+            self._unwritten = write.sequence
         else:
-            self.raft.persisted(write.sequence)  # only where the log begins, which the next mirror will write
+            self.raft.persisted(write.sequence)
 
     def _persisted(self, sequence: int) -> None:
         self._writes -= 1
@@ -442,7 +446,7 @@ class Driver(Gathering):
             return
         self.in_turn = True
         with self._guard():
-            self.raft.persisted(sequence)
+            self.raft.persisted(sequence if self._writes else max(sequence, self._unwritten))
             self._pump()
         self.end_turn()
 
