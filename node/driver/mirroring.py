@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from cluster.jobs import JobTable, MirrorWriter
-from cluster.raft import Raft
+from cluster.raft import Raft, SnapshotRefusedError
 from cluster.storage import Mirror
 from node.driver.surroundings import Disk, Handle, Loop
 from node.memory import QueueMemory
@@ -89,11 +89,14 @@ class Mirroring:
             self._timer = None
         if self._under_way or self._stopped or not self.applied_index:
             return  # one that joins, and was sent nothing yet, has nothing to keep
+        try:
+            standing = self._raft.snapshot_meta(self.applied_index)
+        except SnapshotRefusedError:
+            return  # a snapshot has just come, and is going to be installed in this table's place
         self._under_way = True
         self._bytes = 0
         self._raft.compact(self._last)
         part = self._writer.take(self._table)
-        standing = self._raft.snapshot_meta(self.applied_index)
         self._disk.mirror(
             Mirror(
                 applied_index=standing.index,
