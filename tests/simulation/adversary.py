@@ -24,6 +24,8 @@ class Adversary:
         self._profile = simulation.profile
         self._names = list(self._profile.faults)
         self._weights = list(self._profile.faults.values())
+        self._shrinks = 0.9 if self._profile.kind == "shrinking" else 0.3
+        """How often a group of two becomes a group of one."""
         self._over = False
         self._acts: dict[str, Callable[[], str]] = {name: getattr(self, f"_{name}") for name in self._names}
         if self._names:
@@ -278,7 +280,7 @@ class Adversary:
             returning = [name for name in outsiders if random.random() < 0.3]
             name = random.choice(returning) if returning else simulation.add_machine().name
             steps.append(Change(ChangeKind.ADD_LEARNER, name))
-        elif len(voters) > 2 or (len(voters) > 1 and random.random() < 0.3):
+        elif len(voters) > 2 or (len(voters) > 1 and random.random() < self._shrinks):
             kind = random.choice((ChangeKind.REMOVE, ChangeKind.DEMOTE))
             victims = random.sample(voters, 2 if len(voters) > 3 and random.random() < 0.3 else 1)
             steps.extend(Change(kind, name) for name in victims)

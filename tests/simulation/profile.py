@@ -18,6 +18,7 @@ KINDS: dict[str, dict[str, int]] = {
     "crashes": {"crash": 4, "fuse": 8, "blackout": 1, "stop": 2, "links": 1, "transfer": 1},
     "disks": {"stall": 4, "fsync": 3, "full": 2, "crash": 2, "fuse": 2, "blackout": 1},
     "membership": {"member": 10, "transfer": 3, "crash": 2, "fuse": 4, "isolate": 2, "oneway": 1, "campaign": 2},
+    "shrinking": {"member": 8, "transfer": 1, "noise": 3, "oneway": 1, "links": 1, "crash": 1},
     "pauses": {"pause": 6, "clock": 3, "campaign": 2, "transfer": 1},
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
     "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},
@@ -68,8 +69,10 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
     kind = kind or chosen
     if kind in ("partitions", "membership", "snapshots") and size == 1:
         size = 3
+    if kind == "shrinking":
+        size = 2
     small = kind == "snapshots" or random.random() < 0.5
-    noisy = kind in ("lossy", "everything", "snapshots")
+    noisy = kind in ("lossy", "everything", "snapshots", "shrinking")
     return Profile(
         kind=kind,
         nodes=nodes or size,

@@ -209,9 +209,10 @@ class Safety:
         if commit >= len(terms):
             raise ViolationError(f"{name} commits {commit}, its log ends at {len(terms) - 1}")
         news = commit >= len(committed)
-        # A leader may have stepped down by this very commit, of a configuration without it.
-        if raft.role is Role.LEADER or (news and self._leaders.get(raft.term) == name):
-            if terms[commit] != raft.term:
+        # A leader may have stepped down by this very commit, or since: what it led by is in the log.
+        led = self._leaders.get(terms[commit]) == name
+        if raft.role is Role.LEADER or (news and led):
+            if raft.role is Role.LEADER and terms[commit] != raft.term:
                 raise ViolationError(f"{name} commits {commit} of term {terms[commit]} in its term {raft.term}")
             self._check_quorum(name, raft.configuration, commit, terms[commit])
         elif news:
