@@ -27,6 +27,8 @@ JOBS_AT_WORK = 16
 """Jobs that are running on the node whose death is measured."""
 GIVEN_UP = 60.0
 RETRY_SECONDS = 0.005
+REST_SECONDS = 1.0
+"""Between a node's return and the next kill: links that have only just come up are redialled with caution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def measure_deaths(directory: Path, nodes: int, kills: int, progress: Progress) 
 
     async def measure(cluster: Cluster) -> list[Takeovers]:
         found: list[Takeovers] = []
+        await asyncio.sleep(REST_SECONDS)
         for what, once in ((WORKER_NODE, _kill_worker_node), (LEADER, _kill_leader)):
             seconds = []
             for number in range(kills):
@@ -98,6 +101,7 @@ def measure_deaths(directory: Path, nodes: int, kills: int, progress: Progress) 
                 killed.spawn()
                 await killed.serves()
                 await cluster.settles()
+                await asyncio.sleep(REST_SECONDS)
             found.append(Takeovers(what, tuple(seconds)))
         return found
 
