@@ -120,10 +120,10 @@ class Relay:
         for node in self._unsent:
             self._send_stream(node)
         self._unsent.clear()
-        for node in self._owed:
+        for node in list(self._owed):
             sender, number = self._heard[node]
-            self._send(node, Receipt(sender, self._incarnation, number))
-        self._owed.clear()
+            if self._send(node, Receipt(sender, self._incarnation, number)):
+                del self._owed[node]
 
     def received(self, node: str, parcel: Parcel) -> None:
         """Take what another node sent; `flush` is to follow."""
