@@ -27,6 +27,8 @@ class StoredLog:
         self._last = base_index + len(entries)
         self._fetch = fetch
         self._fetching = False
+        self._replaced: int | None = None
+        """From where on entries were replaced while others were being read: what comes of these is not to be used."""
 
     def first_index(self) -> int:
         """Return the index of the first entry at the start."""
@@ -61,13 +63,20 @@ class StoredLog:
             taken.append(entry)
         return tuple(taken)
 
+    def forget(self, index: int) -> None:
+        """Hold nothing at hand from `index` on: it is being replaced."""
+        self._at_hand = self._at_hand[: bisect_right(self._at_hand, index - 1, key=_index)]
+        if self._fetching:
+            self._replaced = index if self._replaced is None else min(index, self._replaced)
+
     def release(self) -> None:
         """Let go of what was at hand for the start."""
         self._at_hand = ()
 
     def _fetched(self, entries: tuple[Entry, ...]) -> None:
         self._fetching = False
-        self._at_hand = entries
+        replaced, self._replaced = self._replaced, None
+        self._at_hand = entries if replaced is None else entries[: bisect_right(entries, replaced - 1, key=_index)]
 
 
 def _index(entry: Entry) -> int:

@@ -36,6 +36,9 @@ class LogStore(Protocol):
         restart.
         """
 
+    def forget(self, index: int) -> None:
+        """Hold nothing at hand from `index` on: a write that replaces it is about to be given out."""
+
 
 class MemoryStore:
     """Keep the durable state in memory: for tests, benchmarks and simulated disks."""
@@ -100,3 +103,6 @@ class MemoryStore:
                 break
             taken.append(entry)
         return tuple(taken)
+
+    def forget(self, index: int) -> None:
+        """Hold nothing at hand: what was written is all there is."""

@@ -168,6 +168,7 @@ class LogWindow:
         self._bytes -= sum(len(entry.data) + ENTRY_OVERHEAD for entry in self._entries[keep:])
         del self._entries[keep:]
         self._offset = min(self._offset, index)
+        self._store.forget(index)
         while self._run_starts[-1] >= index:
             self._run_starts.pop()
             self._run_terms.pop()
@@ -189,6 +190,7 @@ class LogWindow:
         self._entries.clear()
         self._bytes = 0
         self._offset = base.index + 1
+        self._store.forget(0)
         self._run_starts = [base.index]
         self._run_terms = [base.term]
         # Nothing of the new log is durable, not even its base, before the write that installs it.

@@ -90,3 +90,28 @@ class TestLater:
         disk.done(())
         assert log.entries(11, 16, UNBOUNDED) == ()
         assert len(disk.asked) == 2
+
+
+class TestWhatIsReplaced:
+    def test_is_not_given_any_more(self, log, disk):
+        log.forget(13)
+        assert log.entries(11, 16, UNBOUNDED) == ENTRIES[:2]
+        assert log.entries(13, 16, UNBOUNDED) == ()
+        assert disk.asked == [(13, 15)]
+        disk.done(ENTRIES[2:])
+        assert log.entries(13, 16, UNBOUNDED) == ENTRIES[2:]
+
+    def test_by_a_snapshot_is_everything(self, log):
+        log.forget(0)
+        assert log.entries(11, 16, UNBOUNDED) == ()
+
+    def test_while_it_is_being_read_is_not_used(self, log, disk):
+        log.release()
+        assert log.entries(11, 16, UNBOUNDED) == ()
+        log.forget(14)
+        log.forget(15)
+        disk.done(ENTRIES)
+        assert log.entries(11, 16, UNBOUNDED) == ENTRIES[:3]
+        assert log.entries(14, 16, UNBOUNDED) == ()
+        disk.done(ENTRIES[3:])
+        assert log.entries(14, 16, UNBOUNDED) == ENTRIES[3:]

@@ -224,6 +224,24 @@ class TestApplying:
         with pytest.raises(RaftInvariantError, match=r"gave 2\.\.3 for entries from 1"):
             log.entries(1, 3, 100)
 
+    def test_a_store_is_told_what_of_it_is_replaced(self):
+        """It may have entries at hand, which must not come back when those in their place have left memory."""
+
+        class Forgetful(MemoryStore):
+            def __init__(self):
+                super().__init__()
+                self.forgotten = []
+
+            def forget(self, index):
+                self.forgotten.append(index)
+
+        store = Forgetful()
+        store.write(Write(1, entries=tuple(entry(n) for n in range(1, 6))))
+        log = LogWindow(store, SnapshotMeta(), 0, 0)
+        log.truncate(3)
+        log.restore(SnapshotMeta(9, 2, MEMBERS))
+        assert store.forgotten == [3, 0]
+
 
 class TestCompaction:
     def test_terms_stay_known_from_the_new_base_on(self):
