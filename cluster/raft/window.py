@@ -9,8 +9,8 @@ Positions, in order:  base <= applied <= handed <= commit <= last, base <= stabl
 
 What is committed is on a majority's disks; it is applied here at once, though this node's own disk may lag behind.
 Entries that are not both stable and applied are always in memory; older ones for as long as they fit, then they are
-read from the store. Terms are kept for the whole log as runs (terms only rise along a log), so no question about a term ever
-goes to the disk. The cost of every operation is independent of the length of the log.
+read from the store. Terms are kept for the whole log as runs (terms only rise along a log), so no question about a term
+ever goes to the disk. The cost of every operation is independent of the length of the log.
 
 Not for: deciding what to append or to commit.
 """
