@@ -20,8 +20,12 @@ from cluster.mesh.connection import Connection, plain
 from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
 from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Limits, Timing
+from cluster.mesh.threshold import Threshold
 
 PATH: Final = "/gearmesh/link"
+
+MAX_REQUEST: Final = 8 * 1024
+"""Bytes of the request for a link, at the most."""
 
 _ACCEPTED_AT_ONCE: Final = 32
 """Connections that one turn of the loop accepts."""
@@ -167,7 +171,7 @@ class Reception:
         context = None if self._certificates is None else self._certificates.for_accepting()
         patience = None if context is None else self._timing.handshake
         arrival.transport, _ = await self._loop.connect_accepted_socket(
-            lambda: handler, sock, ssl=context, ssl_handshake_timeout=patience
+            lambda: Threshold(handler, MAX_REQUEST), sock, ssl=context, ssl_handshake_timeout=patience
         )
 
     def _opened(

@@ -11,8 +11,12 @@ from typing import Final
 
 from aiohttp import web
 
+from cluster.mesh.threshold import Threshold
+
 PATIENCE: Final = 30.0
 MOST: Final = 128
+MAX_REQUEST: Final = 64 * 1024
+"""Bytes that may come between the headers of two requests: a body, and the next headers."""
 
 
 class BoundedConnections:
@@ -23,11 +27,12 @@ class BoundedConnections:
         self._patience = patience
         self._most = most
         self._loop = asyncio.get_running_loop()
+        self._thresholds: dict[web.RequestHandler, Threshold] = {}
         self._heard: dict[web.RequestHandler, float] = {}
         """When each last began a request, or was opened; the longest silent first."""
         self._sweep = self._loop.call_later(patience / 4, self._cut_off_silent)
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> Threshold:
         """Return the protocol of a new connection."""
         if len(self._heard) >= self._most:
             self._forget_closed()
@@ -35,10 +40,13 @@ class BoundedConnections:
             self._cut_off(next(iter(self._heard)))
         handler = self._server()
         self._heard[handler] = self._loop.time()
-        return handler
+        threshold = self._thresholds[handler] = Threshold(handler, MAX_REQUEST)
+        return threshold
 
     def heard(self, handler: web.RequestHandler) -> None:
         """Note that a request has begun: its headers are complete."""
+        if (threshold := self._thresholds.get(handler)) is not None:
+            threshold.reset()
         if self._heard.pop(handler, None) is not None:
             self._heard[handler] = self._loop.time()
 
@@ -57,8 +65,9 @@ class BoundedConnections:
     def _forget_closed(self) -> None:
         alive = set(self._server.connections)
         self._heard = {handler: heard for handler, heard in self._heard.items() if handler in alive}
+        self._thresholds = {handler: threshold for handler, threshold in self._thresholds.items() if handler in alive}
 
     def _cut_off(self, handler: web.RequestHandler) -> None:
-        del self._heard[handler]
+        del self._heard[handler], self._thresholds[handler]
         if handler.transport is not None:
             handler.transport.abort()
