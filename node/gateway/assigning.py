@@ -10,7 +10,7 @@ reserved job may as well be finished. Not for: which job a worker gets (the tabl
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import Assigned, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
+from cluster.jobs import Assigned, Ended, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
 from node.gateway.connection import Connection
 from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
 
@@ -68,7 +68,7 @@ class Assigning:
             if timer is not None:
                 timer.cancel()
 
-    def drop(self, worker: WorkerSession, effect: Revoked) -> bool:
+    def drop(self, worker: WorkerSession, effect: Revoked | Ended) -> bool:
         """Let go of a job that is reserved no more; tell whether it was."""
         for kept in worker.reserved:
             if kept[0] is effect.job:

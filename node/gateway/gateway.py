@@ -95,6 +95,8 @@ class Gateway:
         """Of these, those whose latest progress the table has not been told, and whose worker says it."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self._overdue: dict[int, Ending] = {}
+        """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
         self.overloaded = False
         """Whether so much is on its way to the table, or to other nodes, that nobody is read from."""
         self.draining = False
@@ -299,6 +301,7 @@ class Gateway:
         ending = self.endings.pop(job.number, None)
         if ending is not None:
             # Its time limit was over: they have its result although it has to run again.
+            self._overdue[job.number] = ending
             kind, args, told = ending
             report = Report(job.number, [], kind, args)
             for listener in told:
@@ -324,8 +327,14 @@ class Gateway:
     def _ended(self, effect: Ended) -> None:
         """Tell how the job ended those who began to listen while its end was on its way to the table."""
         job = effect.job
-        ending = self.endings.pop(job.number, None)
+        overdue = self._overdue.pop(job.number, None)
+        ending = self.endings.pop(job.number, overdue)
         self._listening.ended(job.number)
+        if overdue is not None:
+            # It was kept for the same worker once more when the table heard of the end.
+            connection = self.connections.get(effect.session)
+            if connection is not None and connection.worker is not None:
+                self.assigning.drop(connection.worker, effect)
         if self._drained is not None:
             self.check_drained()
         if ending is not None and job.listeners:
@@ -389,6 +398,8 @@ class Gateway:
         """Look after what other nodes owe this one, and this one them."""
         self._listening.tick()
         self.relay.tick()
+        if self._overdue:
+            self._overdue = {number: ending for number, ending in self._overdue.items() if number in self.table.jobs}
         if self.draining:
             self._hang_up_on_the_idle()
             self.check_drained()
@@ -480,6 +491,7 @@ class Gateway:
             connection.close()
         self.connections.clear()
         self.endings.clear()
+        self._overdue.clear()
         self.progress.clear()
         self.untold_progress.clear()
         self._listening.reset()

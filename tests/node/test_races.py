@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.jobs import CreateFunction, Submit
+from cluster.jobs import CreateFunction, Prefetch, Submit
 from node.driver import mirroring
 from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL
 from protocol import PacketType, encode_request
@@ -110,6 +110,34 @@ class TestAnEndThatWasTold:
             node.wait(1)
         assert node.table.jobs == {}
         assert len(node.gateway._listening._told) <= 1
+
+
+class TestAnEndThatCameLate:
+    def test_is_told_to_who_joined_meanwhile_though_the_job_was_kept_for_its_worker_again(self, node):
+        """The log says, in one entry: its time is over, it is reserved for the same worker, somebody joins, it ends."""
+        worker = node.peer().say(PacketType.CAN_DO_TIMEOUT, b"f", b"1")
+        client = node.peer().say(PacketType.SUBMIT_JOB, b"f", b"u", b"")
+        for _ in range(3):
+            node.background()
+        ((_, handle),) = client.hears()
+        worker.say(PacketType.GRAB_JOB)
+        node.settle()
+        assert worker.hears()[0][:2] == (PacketType.JOB_ASSIGN, handle)
+        node.wait(0.01)
+        node.disk.held = True
+        node.driver.propose(CreateFunction(0, b"x"))
+        node.settle()
+        node.driver.propose(Prefetch(worker.connection.number, 1))
+        late = node.peer().say(PacketType.SUBMIT_JOB, b"f", b"u", b"")
+        worker.say(PacketType.WORK_COMPLETE, handle, b"r")
+        assert client.hears() == [(PacketType.WORK_COMPLETE, handle, b"r")]
+        node.wait(1.5)
+        node.disk.release()
+        node.wait(0.01)
+        assert late.hears() == [(PacketType.JOB_CREATED, handle), (PacketType.WORK_COMPLETE, handle, b"r")]
+        assert client.hears() == []
+        assert not worker.connection.worker.reserved
+        assert node.gateway.endings == node.gateway._overdue == {}
 
 
 class TestReservingAhead:
