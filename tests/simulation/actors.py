@@ -13,6 +13,7 @@ from cluster.jobs import (
     Created,
     CreateFunction,
     DropFunction,
+    Ended,
     Failed,
     Grab,
     Identify,
@@ -392,6 +393,11 @@ class Worker(Actor):
         self._reserved: list[Job] = []
         self.later(world.random.randrange(SECOND), self.connect)
 
+    @property
+    def _timed(self) -> bool:
+        """Whether it ever declared a time limit."""
+        return any(LIMITS_MS[name] for name in self._functions)
+
     def begin(self) -> None:
         world = self.world
         self._functions = world.random.sample(FUNCTIONS, world.random.choice((1, 2, 3, 3)))
@@ -426,15 +432,15 @@ class Worker(Actor):
         if self._reserved:
             job = self._reserved.pop(0)
             assert self.machine is not None
-            self.machine.run(self._generation, self._take, self.machine, session, job)
+            self.machine.run(self._generation, self._take, self.machine, session, job, self._timed)
             self._start(job)
         else:
             self._next()
 
     @staticmethod
-    def _take(machine: Machine, session: int, job: Job) -> None:
+    def _take(machine: Machine, session: int, job: Job, timed: bool) -> None:  # noqa: FBT001 - as it is planned
         if machine.gateway is not None:
-            machine.gateway.take(session, job)
+            machine.gateway.take(session, job, timed=timed)
 
     def told(self, effect: Any, index: int) -> None:
         world = self.world
@@ -461,7 +467,7 @@ class Worker(Actor):
             else:
                 self._reserved.append(effect.job)
                 self.later(world.random.randrange(5 * MS), self._next)
-        elif isinstance(effect, Revoked):
+        elif isinstance(effect, Revoked | Ended):
             self._reserved = [job for job in self._reserved if job.number != effect.job.number]
 
     def _sleep(self) -> None:

@@ -26,6 +26,7 @@ from cluster.jobs import (
     Take,
 )
 from node.driver import Driver
+from node.gateway.assigning import TAKE_DELAY
 from node.gateway.listening import FINAL, Listening, Report
 from node.relay import Parcel, Relay
 from protocol import PacketType
@@ -80,6 +81,8 @@ class Gateway:
         self._asked = 0
         self._endings: dict[int, tuple[PacketType, list[bytes], tuple[Session, ...]]] = {}
         """Jobs whose end is on its way to the table, and which listeners have been told."""
+        self._overdue: dict[int, tuple[PacketType, list[bytes], tuple[Session, ...]]] = {}
+        """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
         self.relay = Relay(driver.table, driver.name, send, self._reported)
         self._listening = Listening(driver.name, driver.table, self._say)
         self._flush: Handle | None = None
@@ -119,12 +122,20 @@ class Gateway:
             else:
                 driver.propose(command, len(getattr(command, "workload", b"")))
 
-    def take(self, number: int, job: Job) -> None:
-        """Let a worker begin with a job."""
+    def take(self, number: int, job: Job, *, timed: bool) -> None:
+        """Let a worker begin with a job; the table need not hear of it at once unless its time is limited."""
         connection = self.connections.get(number)
         if connection is not None:
             connection.running[job.number] = job
-            self._driver.propose_lazily(Take(number, job.number))
+            if timed:
+                self._driver.propose_lazily(Take(number, job.number))
+            else:
+                self._machine.loop.call_later(TAKE_DELAY, self._tell_taken, number, job.number)
+
+    def _tell_taken(self, number: int, job: int) -> None:
+        connection = self.connections.get(number)
+        if connection is not None and job in connection.running:
+            self._driver.propose_lazily(Take(number, job))
 
     def report(self, number: int, job: Job, kind: PacketType, args: list[bytes]) -> None:
         """Take what a worker says of its job."""
@@ -200,6 +211,9 @@ class Gateway:
     def tick(self) -> None:
         """See to what nothing else reminds of."""
         self._listening.tick()
+        self._overdue = {
+            number: ending for number, ending in self._overdue.items() if number in self._driver.table.jobs
+        }
         self.relay.tick()
 
     def begin(self, incarnation: int) -> None:
@@ -220,6 +234,7 @@ class Gateway:
         self.connections.clear()
         self.reads.clear()
         self._endings.clear()
+        self._overdue.clear()
         self._listening.reset()
         for connection in connections:
             self._machine.schedule.after(0, connection.line.disconnected)
@@ -228,8 +243,11 @@ class Gateway:
 
     def _ended(self, effect: Ended) -> None:
         job = effect.job
-        ending = self._endings.pop(job.number, None)
+        overdue = self._overdue.pop(job.number, None)
+        ending = self._endings.pop(job.number, overdue)
         self._listening.ended(job.number)
+        if overdue is not None and (connection := self.connections.get(effect.session)) is not None:
+            connection.line.effect(effect, self._applied_index())
         if ending is not None:
             kind, args, told = ending
             untold = [listener for listener in job.listeners if listener not in told]
@@ -240,6 +258,7 @@ class Gateway:
         job = effect.job
         ending = self._endings.pop(job.number, None)
         if ending is not None:
+            self._overdue[job.number] = ending
             kind, args, told = ending
             for listener in told:
                 if listener.node.name == self._driver.name:

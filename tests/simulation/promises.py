@@ -81,9 +81,11 @@ class Promises:
         for batch in proposal.batches:
             for command in batch.commands:
                 if type(command) is Finish:
-                    job = table.jobs.get(command.job)
-                    holder = job.holder if job is not None else None
-                    if holder is not None and (holder.node.name, holder.number) == (batch.node, command.session):
+                    # It may be kept for the same worker once more by the very entry that brings the word.
+                    worker = (batch.node, batch.incarnation, command.session)
+                    if any(
+                        (run.node, run.incarnation, run.session) == worker for run in self.runs.get(command.job, ())
+                    ):
                         there.setdefault(command.job, "finished")
                 elif type(command) is Cancel and (job := table.find(command.handle)) is not None:
                     there.setdefault(job.number, "cancelled")

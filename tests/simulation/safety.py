@@ -139,7 +139,7 @@ class Safety:
         if ready.configuration is not None or (ready.write is not None and ready.write.entries):
             self._check_configuration(name, known, raft)
         if ready.messages:
-            self._check_gate(name, known, ready.messages)
+            self._check_gate(name, known, raft, ready.messages)
 
     def _check_write(self, name: str, known: Known, raft: Raft, write: Write) -> None:
         leads = raft.role is Role.LEADER
@@ -287,7 +287,7 @@ class Safety:
 
     # What leaves
 
-    def _check_gate(self, name: str, known: Known, messages: tuple[Any, ...]) -> None:
+    def _check_gate(self, name: str, known: Known, raft: Raft, messages: tuple[Any, ...]) -> None:
         store = known.disk.store
         hard: HardState = store.hard_state
         last = store.last_index
@@ -304,7 +304,8 @@ class Safety:
             elif kind is VoteRequest:
                 if (hard.term, hard.vote) != (message.term, name):
                     raise ViolationError(f"{name} stands in term {message.term}, on its disk is {hard}")
-                if last < message.last_index:
+                # One that stands no more may have overwritten what it stood with: nobody's answer counts for it.
+                if last < message.last_index and raft.role is Role.CANDIDATE:
                     raise ViolationError(f"{name} stands with entry {message.last_index}, on its disk is {last}")
             elif kind is AppendAck:
                 match = message.match
