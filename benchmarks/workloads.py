@@ -5,6 +5,7 @@ the submit before it left queued. Figures are compared in `report`, the million 
 """
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -15,6 +16,7 @@ from benchmarks.servers import Server
 
 KIB = 1024
 MIB = 1024 * KIB
+SETTLING_SECONDS = 5.0
 FOREGROUND_JOBS = 200_000  # more than any server answers in the seconds given
 
 _function_numbers = itertools.count()
@@ -198,7 +200,10 @@ def run_workload(
         result, cpu = play_on(server, step.name, step.shape, crew, function, queued if step.drains else ())
         measurements.append(measure(step.name, target or server.name, number, result, cpu))
         queued = result.submitted
-    left = server.left(function)
+    # A worker's last word is not acknowledged: on another node than the worker's the end of a job is known later.
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while (left := server.left(function)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     if left:
         raise JobsUnaccountedError(f"{server.name} still holds {left} jobs of {workload.name} after all were run")
     return measurements

@@ -45,7 +45,7 @@ from cluster.raft import (
 from cluster.storage import Install, Piece
 from node.driver.barriers import ReadBarriers
 from node.driver.due import DueTimer
-from node.driver.gathering import LAZY_DELAY, Gathering, Weighed
+from node.driver.gathering import CROWD, LAZY_DELAY, Gathering, Weighed
 from node.driver.intake import Intake
 from node.driver.mirroring import Mirroring
 from node.driver.snapshots import SnapshotService
@@ -59,6 +59,8 @@ TICK: Final = 0.1
 """Seconds of one tick of consensus."""
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+ENTRY_GAP: Final = 0.002
+"""Seconds from one entry to the next while much comes from several nodes: each costs messages to and from all of them."""
 MAX_FORWARDS: Final = 2
 """Sendings to the leader that may be on their way at once, likewise."""
 RESEND: Final = 1.0
@@ -152,6 +154,9 @@ class Driver(Gathering):
         self._resend = RESEND
         """After how many seconds of no progress it is sent again."""
         self._intake = Intake(raft, table)
+        self._entered = 0.0
+        """When something last went into the log here."""
+        self._gap_timer: Handle | None = None
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
@@ -390,7 +395,7 @@ class Driver(Gathering):
     def _pump(self) -> None:
         raft = self.raft
         while not self._stopped:
-            if self._intake and self._writes < MAX_WRITES and self.leads:
+            if self._intake and self._writes < MAX_WRITES and self.leads and self._in_pace():
                 for where, proposal in self._intake.enter(int(self._clock() * 1000)):
                     self._proposals[where.index] = (where.term, proposal)
             self._barriers.ask()
@@ -418,6 +423,20 @@ class Driver(Gathering):
                 self.alone = self.members == (self.name,)
             if ready.standing is not None:
                 self._stand(ready.standing)
+
+    def _in_pace(self) -> bool:
+        """Tell whether it is time for the next entry; if not, see to it when it is."""
+        now = self._loop.time()
+        if not self.alone and self._intake.crowd >= CROWD and now - self._entered < ENTRY_GAP:
+            if self._gap_timer is None:
+                self._gap_timer = self._loop.call_later(ENTRY_GAP, self._end_gap)
+            return False
+        self._entered = now
+        return True
+
+    def _end_gap(self) -> None:
+        self._gap_timer = None
+        self._pump_in_turn()
 
     def _begin_write(self, write: Write) -> None:
         if write.snapshot is not None or write.pieces:
@@ -579,5 +598,7 @@ class Driver(Gathering):
         self._cancel()
         self._mirroring.suspend()
         self._due.cancel()
+        if self._gap_timer is not None:
+            self._gap_timer.cancel()
         if self._tick_timer is not None:
             self._tick_timer.cancel()

@@ -24,6 +24,8 @@ class Intake:
         self._table = table
         self._waiting: deque[Weighed] = deque()
         self._size = 0
+        self.crowd = 0
+        """How many commands went into the log the last time."""
         self._taken: dict[str, tuple[int, int, int]] = {}
         """For each node: the incarnation, and the numbers of the first and last command taken in this term."""
 
@@ -64,6 +66,7 @@ class Intake:
     def enter(self, now: int) -> list[tuple[Position, Proposal]]:
         """Put what waits into the log, as of `now` (milliseconds since the epoch), as far as one write goes."""
         entered: list[tuple[Position, Proposal]] = []
+        self.crowd = 0
         waiting = self._waiting
         while waiting and len(entered) < MAX_WRITE_BATCHES:
             taken = [waiting.popleft()]
@@ -81,6 +84,7 @@ class Intake:
                 self.clear()
                 break
             self._size -= weight
+            self.crowd += sum([len(batch.commands) for batch in proposal.batches])
             entered.append((where, proposal))
         return entered
 
@@ -88,4 +92,6 @@ class Intake:
         """Let go of everything."""
         self._waiting.clear()
         self._size = 0
+        self.crowd = 0
+        """How many commands went into the log the last time."""
         self._taken.clear()
