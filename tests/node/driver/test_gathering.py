@@ -80,10 +80,11 @@ class TestNumbers:
         node.open = True
         node.end_turn()
         assert node.written == [(1, 3), (4, 3)]
-        node.say()
         node._loop.settle()
         node.end_turn()
-        assert node.written == [(1, 3), (4, 3), (7, 3)]
+        node.say()
+        node._loop.settle()
+        assert node.written == [(1, 3), (4, 3), (7, 2), (9, 1)]
 
     def test_begin_anew_with_an_incarnation_and_nothing_is_left_of_the_last(self, node):
         answers = []
