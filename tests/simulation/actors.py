@@ -523,12 +523,12 @@ class Worker(Actor):
         machine = self.machine
         if machine is not None:
             args = [job.handle, b"%d/%d" % (run.serial, pieces)]
-            machine.run(self._generation, self._say, machine, self.session, job, kind, args)
+            machine.run(self._generation, self._say, machine, self.session, job, kind, args, run)
 
     @staticmethod
-    def _say(machine: Machine, session: int, job: Job, kind: PacketType, args: list[bytes]) -> None:
-        if machine.gateway is not None:
-            machine.gateway.report(session, job, kind, args)
+    def _say(machine: Machine, session: int, job: Job, kind: PacketType, args: list[bytes], run: Run) -> None:
+        if machine.gateway is not None and not machine.gateway.report(session, job, kind, args):
+            run.broken = True  # the node had hung up before it read the worker's word
 
     def _finish(self, run: Run, job: Job, kind: PacketType, pieces: int) -> None:
         run.over = True

@@ -137,11 +137,13 @@ class Gateway:
         if connection is not None and job in connection.running:
             self._driver.propose_lazily(Take(number, job))
 
-    def report(self, number: int, job: Job, kind: PacketType, args: list[bytes]) -> None:
-        """Take what a worker says of its job."""
+    def report(self, number: int, job: Job, kind: PacketType, args: list[bytes]) -> bool:
+        """Take what a worker says of its job; tell whether there still is a connection on which it can say it."""
         connection = self.connections.get(number)
-        if connection is None or job.number not in connection.running:
-            return
+        if connection is None:
+            return False
+        if job.number not in connection.running:
+            return True
         listeners = job.listeners
         if listeners:
             self._tell(job, self._listeners_of(job), kind, args)
@@ -152,6 +154,7 @@ class Gateway:
                 self._driver.propose_promptly(Finish(number, job.number))
             else:
                 self._driver.propose_lazily(Finish(number, job.number))
+        return True
 
     def read(self, answer: Callable[[], None]) -> None:
         """Answer from the table once it is current."""
