@@ -16,6 +16,8 @@ from protocol import PacketType
 
 MAX_UNACKNOWLEDGED: Final = 64 << 20
 """Bytes of reports not acknowledged beyond which workers are not read from."""
+RECEIPT_AFTER: Final = 64
+"""Reports from one node after which it gets a receipt at once; otherwise with the next tick."""
 MAX_GATHERED: Final = 1 << 20
 """Bytes of reports that travel in one message, except that a larger one travels alone."""
 
@@ -84,8 +86,8 @@ class Relay:
         self._streams: dict[str, _Stream] = {}
         self._heard: dict[str, tuple[int, int]] = {}
         """For each node: the incarnation that speaks, and the number of the last report that arrived of it."""
-        self._owed: dict[str, None] = {}
-        """Nodes that are to get a receipt."""
+        self._owed: dict[str, int] = {}
+        """Nodes that are to get a receipt, and for how many reports."""
         self._unsent: dict[str, None] = {}
         self._size = 0
 
@@ -116,14 +118,12 @@ class Relay:
         self._unsent[node] = None
 
     def flush(self) -> None:
-        """Send what has gathered, and receipts for what has come."""
+        """Send what has gathered, and receipts where much has come."""
         for node in self._unsent:
             self._send_stream(node)
         self._unsent.clear()
-        for node in list(self._owed):
-            sender, number = self._heard[node]
-            if self._send(node, Receipt(sender, self._incarnation, number)):
-                del self._owed[node]
+        if self._owed:
+            self._send_receipts(RECEIPT_AFTER)
 
     def received(self, node: str, parcel: Parcel) -> None:
         """Take what another node sent; `flush` is to follow."""
@@ -140,7 +140,9 @@ class Relay:
                     last = number
                     self._deliver(report)
             self._heard[node] = (parcel.sender, last)
-            self._owed[node] = None
+            size = sum([len(arg) for report in parcel.reports for arg in report.args])
+            weight = RECEIPT_AFTER if size > MAX_GATHERED else len(parcel.reports)
+            self._owed[node] = self._owed.get(node, 0) + weight
 
     def linked(self, node: str) -> None:
         """Begin again with what is not acknowledged: there is a new link."""
@@ -158,7 +160,15 @@ class Relay:
                 self._drop(node)
             elif stream.unsent:
                 self._unsent[node] = None
+        self._send_receipts(1)
         self.flush()
+
+    def _send_receipts(self, least: int) -> None:
+        """Send receipts to those who are owed one for at least so many reports; again later, where that fails."""
+        for node in [node for node, count in self._owed.items() if count >= least]:
+            sender, number = self._heard[node]
+            if self._send(node, Receipt(sender, self._incarnation, number)):
+                del self._owed[node]
 
     def _send_stream(self, node: str) -> None:
         stream = self._streams.get(node)

@@ -25,6 +25,9 @@ from node.site import (
 )
 from node.version import VERSION
 
+_TROUBLES: Final = 3
+"""Addresses without a link that are named."""
+
 _ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 
@@ -49,6 +52,8 @@ class NodeStatus:
         """Return the cluster as it is now."""
         driver = self.driver
         reason = self._reason()
+        if reason is not None and not self.stopping:
+            reason += self._troubles()
         return ClusterStatus(
             cluster=self._settings.cluster,
             group=self.group,
@@ -135,6 +140,12 @@ class NodeStatus:
         if not driver.serving:
             return "catching up with the group"
         return None if self.listening else "about to listen"
+
+    def _troubles(self) -> str:
+        """Tell why there are no links where they were looked for: often that is the reason of the reason."""
+        troubles = self.peers.mesh.troubles if self.peers is not None else {}
+        shown = [f"; no link with {address}: {why}" for address, why in troubles.items()]
+        return "".join(shown[:_TROUBLES])
 
     def _members(self, driver: Driver) -> tuple[Member, ...]:
         raft, followers = driver.raft, driver.raft.followers

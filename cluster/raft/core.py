@@ -19,6 +19,7 @@ from cluster.raft.messages import (
     Append,
     AppendAck,
     AppendReject,
+    Commit,
     Heartbeat,
     HeartbeatAck,
     Message,
@@ -41,7 +42,7 @@ from cluster.raft.view import View
 MAX_TERM: Final = 1 << 62
 """A term beyond this was never reached by elections: the message is nonsense."""
 
-_FROM_LEADER: Final = frozenset({Append, Heartbeat, SnapshotChunk, TimeoutNow})
+_FROM_LEADER: Final = frozenset({Append, Commit, Heartbeat, SnapshotChunk, TimeoutNow})
 """Messages that only the leader of their term sends."""
 
 _FROM_ANYBODY: Final = frozenset({PreVoteRequest, VoteRequest}) | _FROM_LEADER
@@ -65,6 +66,7 @@ class Raft(View):
             Append: self._on_append,
             AppendAck: self._on_append_ack,
             AppendReject: self._on_append_reject,
+            Commit: self._on_commit,
             Heartbeat: self._on_heartbeat,
             HeartbeatAck: self._on_heartbeat_ack,
             PreVoteRequest: self._on_pre_vote_request,
@@ -367,6 +369,10 @@ class Raft(View):
     def _on_append(self, message: Append) -> None:
         self._server.elapsed = 0
         self._following.append(message)
+
+    def _on_commit(self, message: Commit) -> None:
+        self._server.elapsed = 0
+        self._following.commit(message)
 
     def _on_heartbeat(self, message: Heartbeat) -> None:
         self._server.elapsed = 0

@@ -11,6 +11,7 @@ from cluster.raft.messages import (
     Append,
     AppendAck,
     AppendReject,
+    Commit,
     Heartbeat,
     HeartbeatAck,
     SnapshotAck,
@@ -72,6 +73,12 @@ class Following:
         log.commit_to(min(message.commit, last_new))
         # What is committed is in every later leader's log, even if this message did not get so far.
         self._acknowledge(max(last_new, log.commit))
+
+    def commit(self, message: Commit) -> None:
+        """Learn what is committed, as far as this log is known to be the leader's."""
+        log = self._server.log
+        if message.prev_index >= 0 and log.term(message.prev_index) == message.prev_term:
+            log.commit_to(min(message.commit, message.prev_index))
 
     def heartbeat(self, message: Heartbeat) -> None:
         """Learn what is committed, and confirm the leader's authority."""

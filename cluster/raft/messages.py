@@ -184,6 +184,21 @@ class SnapshotAck(msgspec.Struct, frozen=True, array_like=True, tag=14, gc=False
     state: SnapshotState
 
 
+class Commit(msgspec.Struct, frozen=True, array_like=True, tag=15, gc=False):
+    """Tell what is committed, as an append without entries would, but without asking for an answer.
+
+    Lost, it is said again by the next append or heartbeat.
+    """
+
+    to: str
+    sender: str
+    term: int
+    prev_index: int
+    """The position up to which the receiver's log is known, or expected, to be the leader's."""
+    prev_term: int
+    commit: int
+
+
 Message = (
     PreVoteRequest
     | PreVoteReply
@@ -199,4 +214,5 @@ Message = (
     | ReadReply
     | SnapshotChunk
     | SnapshotAck
+    | Commit
 )

@@ -7,7 +7,7 @@ travel in one message. Not for: what a commit brings about (`leadership`), and h
 from collections.abc import Callable
 
 from cluster.raft import quorum
-from cluster.raft.messages import Append, AppendAck, AppendReject
+from cluster.raft.messages import Append, AppendAck, AppendReject, Commit
 from cluster.raft.progress import Inflights, Progress, ProgressState
 from cluster.raft.server import Server
 
@@ -133,6 +133,9 @@ class Replication:
             self.due = True  # the store is fetching them: ask again with the next bundle
             if not progress.poke and progress.commit_sent >= log.commit:
                 return False
-        server.outbox.send(Append(node, server.id, server.term, prev_index, prev_term, entries, log.commit))
+        if entries or progress.poke or progress.state is not ProgressState.REPLICATE:
+            server.outbox.send(Append(node, server.id, server.term, prev_index, prev_term, entries, log.commit))
+        else:
+            server.outbox.send(Commit(node, server.id, server.term, prev_index, prev_term, log.commit))
         progress.sent(prev_index + len(entries), sum([len(entry.data) for entry in entries]), log.commit)
         return True

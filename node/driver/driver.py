@@ -60,7 +60,7 @@ TICK: Final = 0.1
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
 ENTRY_GAP: Final = 0.002
-"""Seconds from one entry to the next while much comes from several nodes: each costs messages to and from all of them."""
+"""Seconds from one entry to the next while much comes from several nodes: each costs messages to and from all."""
 MAX_FORWARDS: Final = 2
 """Sendings to the leader that may be on their way at once, likewise."""
 RESEND: Final = 1.0

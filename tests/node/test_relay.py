@@ -50,10 +50,12 @@ class Pair:
         self.b = Node("b", self.table)
 
     def carry(self) -> None:
-        """Let everything arrive, and what comes of it."""
+        """Let everything arrive, and what comes of it, receipts included."""
         while self.a.sent or self.b.sent:
             self.carry_some(self.a, self.b, len(self.a.sent))
             self.carry_some(self.b, self.a, len(self.b.sent))
+            self.a.relay.tick()
+            self.b.relay.tick()
 
     def carry_some(self, sender: Node, receiver: Node, count: int) -> None:
         """Let the first messages of one end arrive."""
@@ -109,6 +111,8 @@ class TestReports:
     def test_whose_receipt_was_lost_are_not_told_again(self, pair):
         pair.a.say(b"1", b"2")
         pair.carry_some(pair.a, pair.b, 1)
+        pair.b.relay.tick()
+        assert pair.b.sent
         pair.relink()
         pair.a.say(b"3")
         pair.carry()
@@ -139,6 +143,19 @@ class TestReports:
 
 
 class TestAReceipt:
+    def test_for_a_few_reports_waits_for_the_next_tick(self, pair):
+        pair.a.say(b"1", b"2")
+        pair.carry_some(pair.a, pair.b, 1)
+        assert pair.b.sent == []
+        pair.b.relay.tick()
+        assert [_decoder.decode(data) for data in pair.b.sent] == [Receipt(1, 1, 2)]
+
+    @pytest.mark.parametrize("words", [[b"x"] * module.RECEIPT_AFTER, [b"x" * (module.MAX_GATHERED + 1)]])
+    def test_for_many_or_great_ones_comes_at_once(self, pair, words):
+        pair.a.say(*words)
+        pair.carry_some(pair.a, pair.b, len(pair.a.sent))
+        assert len(pair.b.sent) == 1
+
     def test_for_which_there_is_no_room_comes_later(self, pair):
         """Without it the sender could wait for ever: it takes nothing from its workers while too much is open."""
         pair.b.room = False
@@ -153,7 +170,9 @@ class TestAReceipt:
     def test_for_what_is_about_to_be_sent_again_counts(self, pair):
         pair.a.say(b"1", b"2")
         pair.carry_some(pair.a, pair.b, 1)
+        pair.b.relay.tick()
         receipt = list(pair.b.sent)
+        assert receipt
         pair.a.relay.linked("b")
         pair.b.sent = receipt
         pair.carry()

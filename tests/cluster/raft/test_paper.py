@@ -21,6 +21,7 @@ from cluster.raft.messages import (
     Append,
     AppendAck,
     AppendReject,
+    Commit,
     Heartbeat,
     HeartbeatAck,
     PreVoteReply,
@@ -250,8 +251,10 @@ class TestSection53Replication:
         raft = lone()
         make_leader(raft)
         sent = answer(raft, AppendAck("1", "2", 2, 2))
-        assert sent == [Append("2", "1", 2, 2, 2, (), 2)]
-        assert answer(raft, AppendAck("1", "3", 2, 2)) == [Append("3", "1", 2, 2, 2, (), 2)]
+        assert sent == [Commit("2", "1", 2, 2, 2, 2)]
+        assert answer(raft, AppendAck("1", "3", 2, 2)) == [Commit("3", "1", 2, 2, 2, 2)]
+        raft.propose(b"x")
+        assert raft.ready().messages[0].commit == 2
 
     def test_once_a_follower_learns_that_an_entry_is_committed_it_applies_the_entry(self):
         raft = lone()
