@@ -298,6 +298,8 @@ class Safety:
             ahead = kind is PreVoteRequest or (kind is PreVoteReply and message.granted)
             if message.term > term and not ahead:
                 raise ViolationError(f"{name} speaks of term {message.term}, on its disk is {term}: {message}")
+            if message.term < min(hard.term, raft.term):
+                continue  # what it said in an earlier term, in the same turn, was so then
             if kind is VoteReply:
                 if message.granted and (hard.term, hard.vote) != (message.term, message.to):
                     raise ViolationError(f"{name} votes for {message.to} in {message.term}, on its disk is {hard}")
@@ -307,7 +309,7 @@ class Safety:
                 # One that stands no more may have overwritten what it stood with: nobody's answer counts for it.
                 if last < message.last_index and raft.role is Role.CANDIDATE:
                     raise ViolationError(f"{name} stands with entry {message.last_index}, on its disk is {last}")
-            elif kind is AppendAck:
+            elif kind is AppendAck and message.term == raft.term:
                 match = message.match
                 if match > store.base_index and (last < match or store.term(match) != known.terms[match]):
                     raise ViolationError(f"{name} acknowledges {match}, which is not on its disk")
