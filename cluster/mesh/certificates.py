@@ -26,6 +26,7 @@ class Certificates:
         """Read the files. Raises TlsError."""
         self._files = files
         self._stamp = self._look()
+        self._complaint = ""
         self._contexts = self._read()
 
     def for_dialling(self) -> ssl.SSLContext:
@@ -42,13 +43,17 @@ class Certificates:
         try:
             stamp = self._look()
             if stamp == self._stamp:
+                self._complaint = ""
                 return
             self._contexts = self._read()
         except TlsError as error:
-            # Perhaps one of them is just being written; the next connection looks again.
-            _log.warning("certificates_not_reloaded", error=str(error))
+            # Perhaps one of them is just being written; the next connection looks again, and anybody may connect.
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.warning("certificates_not_reloaded", error=str(error))
             return
         self._stamp = stamp
+        self._complaint = ""
         _log.info("certificates_reloaded", cert=str(self._files.cert))
 
     def _look(self) -> _Stamp:

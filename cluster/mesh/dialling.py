@@ -30,6 +30,12 @@ from cluster.mesh.reception import PATH
 from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Timing
 
+_HANGING_UP: Final = 2
+"""Failures in a row after which an address that hangs up is said to do so: a node that ends does it as well."""
+
+_HUNG_UP: Final = "it hangs up on the request for a link: perhaps it speaks TLS, and this node was given no --mesh-cert"
+_HUNG_UP_ON_TLS: Final = "TLS: it hangs up: it does not trust this node's certificate (its own log says why)"
+
 _log: Final = structlog.get_logger()
 
 
@@ -48,6 +54,8 @@ class Target:
         """Whether it is this node's own address."""
         self.failures = 0
         """Attempts in a row that brought no link."""
+        self.trouble = ""
+        """Why the last attempt brought no link, as far as that is known and worth an operator's while."""
         self.flaps = 0
         """Links in a row that did not hold."""
         self.failing_since: float | None = None
@@ -119,6 +127,14 @@ class Dialler:
     def addresses(self) -> Iterable[Address]:
         """Tell which addresses are being watched over."""
         return tuple(self._targets)
+
+    def troubles(self) -> dict[str, str]:
+        """Tell why there is no link with whoever is at an address, where that is known."""
+        return {
+            str(address): target.trouble
+            for address, target in self._targets.items()
+            if target.trouble and not self._owner.linked(target.node)
+        }
 
     def dial(self, address: Address, *, asked: bool) -> None:
         """Keep trying an address."""
@@ -206,6 +222,7 @@ class Dialler:
     async def _attempt(self, target: Target) -> bool:
         """Dial once; tell whether there is a link with whoever is there."""
         host = str(target.address)
+        before, target.trouble = target.trouble, ""
         try:
             async with asyncio.timeout(self._timing.handshake):
                 await self._dial(target)
@@ -216,25 +233,37 @@ class Dialler:
             return self._owner.linked(target.node)
         except (RefusedError, RefusedByPeerError) as error:
             by = {"by_peer": True} if isinstance(error, RefusedByPeerError) else {}
-            self._refusals.report(host, str(error), node=target.claims, **by)
+            self._report(target, str(error), node=target.claims, **by)
             target.failures += 10
         except ProtocolError as error:
-            self._refusals.report(host, str(error))
+            self._report(target, str(error))
         except aiohttp.ClientConnectorCertificateError as error:
-            self._refusals.report(host, f"TLS: {error}")
+            self._report(target, f"TLS: {error.certificate_error}")
         except aiohttp.ClientConnectorError as error:
             if error.os_error.errno == errno.ECONNREFUSED:
                 self._owner.host_refuses(target.address)
             elif isinstance(error, aiohttp.ClientSSLError):
-                self._refusals.report(host, f"TLS: {error.os_error}")
+                self._report(target, f"TLS: {error.os_error}")
         except aiohttp.WSServerHandshakeError as error:
-            self._refusals.report(host, f"it is no node: it answers {error.status} to the request for a link")
-        except (ClosedError, TimeoutError, OSError, OverflowError, aiohttp.ClientError, ValueError) as error:
+            self._report(target, f"it is no node: it answers {error.status} to the request for a link")
+        except aiohttp.ServerDisconnectedError:
+            # In TLS 1.3 the dialling end has shaken hands before the other has looked at its certificate.
+            if target.failures >= _HANGING_UP:
+                self._report(target, _HUNG_UP if self._certificates is None else _HUNG_UP_ON_TLS)
+        except TimeoutError as error:
+            # A process that does not turn refuses nothing; what it said before still stands.
+            target.trouble = before
+            _log.debug("dial_failed", address=host, error=type(error).__name__)
+        except (ClosedError, OSError, OverflowError, aiohttp.ClientError, ValueError) as error:
             # Not there at present; the next attempt may find it.
             _log.debug("dial_failed", address=host, error=str(error) or type(error).__name__)
         else:
             return True
         return False
+
+    def _report(self, target: Target, reason: str, **details: object) -> None:
+        target.trouble = reason
+        self._refusals.report(str(target.address), reason, **details)
 
     async def _dial(self, target: Target) -> None:
         address = target.address

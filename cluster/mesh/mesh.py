@@ -133,6 +133,13 @@ class Mesh:
             self._part(link, Refusal(reason))
             self._refusals.report(str(link.peer.address), reason, node=node)
             self._loop.call_soon(self._tell_down, node)
+            # Whoever is at that address next, perhaps another node, is dialled again.
+            self._dialler.lost(node, now - link.peer.since)
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Why there is no link with whoever is at an address that is dialled, where that is known."""
+        return self._dialler.troubles()
 
     async def close(self) -> None:
         """Say goodbye to every peer and end, within a moment."""

@@ -180,7 +180,7 @@ class Reception:
         self._openings.discard(opening)
         if opening.cancelled() or opening.exception() is not None:
             if not opening.cancelled():
-                self._explain(arrival, f"TLS: {opening.exception()}")
+                self._explain(arrival, f"TLS: {str(opening.exception()) or 'the other end broke off'}")
             self._arrivals.pop(handler, None)
             self._depart(arrival)
             sock.close()

@@ -353,6 +353,22 @@ class TestRefuse:
         assert loop.time() - began >= QUICK.refusal * 0.9
         await two.linked(one)
 
+    async def test_lets_the_address_be_dialled_for_another_node_that_is_there_later(self, nodes):
+        one, two = await nodes.pair()
+        one.mesh.refuse("b", "for a test")
+        await two.told_of("down", "a")
+        await two.die()
+        three = await nodes.start("c", port=two.port)
+        await one.linked(three)
+        assert one.mesh.peers["c"].dialled
+
+    async def test_is_among_the_troubles_of_who_was_refused(self, nodes):
+        one, two = await nodes.start("a"), await nodes.start("b", secret=b"another")
+        two.dial(one)
+        address = f"127.0.0.1:{one.port}"
+        await eventually(lambda: "same cluster secret" in two.mesh.troubles.get(address, ""))
+        assert one.mesh.troubles == {}
+
     async def test_works_from_within_link_up(self, nodes):
         one, two = await nodes.start("a"), await nodes.start("b")
         one.on_up = lambda peer: one.mesh.refuse("b", "for a test") if len(one.told) == 1 else None
