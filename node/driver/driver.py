@@ -59,6 +59,8 @@ TICK: Final = 0.1
 """Seconds of one tick of consensus."""
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+MAX_SMALL_WRITES: Final = 2
+"""The same on a leader whose entries hold little: the other nodes' disks need not wait for its own."""
 ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes: each costs messages to and from all."""
 MAX_FORWARDS: Final = 2
@@ -322,7 +324,7 @@ class Driver(Gathering):
         if not self._noted:
             return False
         if self.leads:
-            return self._writes < MAX_WRITES
+            return self._may_enter()
         return bool(self.raft.leader) and len(self._forwards) < MAX_FORWARDS
 
     def _write(self) -> None:
@@ -395,7 +397,7 @@ class Driver(Gathering):
     def _pump(self) -> None:
         raft = self.raft
         while not self._stopped:
-            if self._intake and self._writes < MAX_WRITES and self.leads and self._in_pace():
+            if self._intake and self._may_enter() and self.leads and self._in_pace():
                 for where, proposal in self._intake.enter(int(self._clock() * 1000)):
                     self._proposals[where.index] = (where.term, proposal)
             self._barriers.ask()
@@ -423,6 +425,11 @@ class Driver(Gathering):
                 self.alone = self.members == (self.name,)
             if ready.standing is not None:
                 self._stand(ready.standing)
+
+    def _may_enter(self) -> bool:
+        """Tell whether the disk is free enough for another entry."""
+        few = not self.alone and self._intake.crowd < CROWD
+        return self._writes < (MAX_SMALL_WRITES if few else MAX_WRITES)
 
     def _in_pace(self) -> bool:
         """Tell whether it is time for the next entry; if not, see to it when it is."""
