@@ -20,7 +20,7 @@ from node.configuration import Configuration, gearmand
 from node.configuration.settings import PANELS, SETTINGS
 from node.configuration.sources import load
 from node.configuration.values import printable, quoted
-from node.errors import GearmeshError
+from node.errors import ConfigurationError, GearmeshError
 
 # typer carried a click of its own from some version on; its public BadParameter is a usage error of whichever it uses.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__mro__[1]
@@ -211,6 +211,8 @@ def serve(context: typer.Context, **given: Any) -> int:
             typer.echo(effective.as_toml(), nl=False)
         if effective.warnings:
             _complain([f"warning: {warning}" for warning in effective.warnings])
+        if given["check"]:
+            _check_certificates(effective.configuration)
         return 0
     return _run(effective.configuration, effective.warnings)
 
@@ -250,6 +252,20 @@ def dev(
 
     directory = node.dev.DEFAULT_DIRECTORY if data_dir is None else Path(data_dir)
     return node.dev.dev(nodes=nodes, data_dir=directory, listen_base=listen_base, host=host)
+
+
+def _check_certificates(configuration: Configuration) -> None:
+    """Read the certificates, as a node does when it starts. Raise `ConfigurationError` if that cannot be done."""
+    cert, key, authority = configuration.mesh_cert, configuration.mesh_key, configuration.mesh_ca
+    if cert is None or key is None or authority is None:
+        return
+    from cluster.mesh import TlsError, TlsFiles  # noqa: PLC0415 - the libraries for links take long to load
+    from cluster.mesh.certificates import Certificates  # noqa: PLC0415 - see above
+
+    try:
+        Certificates(TlsFiles(cert, key, authority))
+    except TlsError as error:
+        raise ConfigurationError([str(error)]) from error
 
 
 def _run(configuration: Configuration, warnings: Iterable[str]) -> int:

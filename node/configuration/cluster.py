@@ -92,14 +92,6 @@ def _check_certificates(collected: Collected) -> None:
     if 0 < len(given) < len(wanted):
         missing = " and ".join(f"--{field.replace('_', '-')}" for field in wanted if field not in given)
         collected.problems.append(f"{collected.place(given[0])}: goes with {missing}: give all three, or none")
-    elif given:
-        # Links over TLS are rare, and what they need takes long to load.
-        from cluster.mesh import TlsError, TlsFiles, certificates  # noqa: PLC0415 - see above
-
-        try:
-            certificates.Certificates(TlsFiles(*(collected.values[field] for field in wanted)))
-        except TlsError as error:
-            collected.problems.append(f"{collected.place(given[0])}: {error}")
 
 
 def _complete(collected: Collected) -> None:

@@ -18,6 +18,7 @@ from node.configuration import Address, Configuration, LogLevel, load
 from node.configuration.gearmand import GEARMAND_LEVELS, REFUSED
 from node.configuration.settings import SETTINGS
 from node.errors import ListenError
+from tests.cluster.mesh.certificates import Authority
 from tests.harness.conditions import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,15 @@ class TestServe:
         output = capsys.readouterr()
         assert output.out == ""
         assert output.err.startswith("gearmesh: warning: --node-timeout: has no effect")
+
+    def test_reads_the_certificates_when_it_only_checks(self, tmp_path, capsys):
+        Authority().write(tmp_path, "node")
+        files = [f"--mesh-{kind}={tmp_path / f'{kind}.pem'}" for kind in ("cert", "key", "ca")]
+        assert main(["serve", "--check-config", "--insecure", *files]) == 0
+        (tmp_path / "key.pem").write_text("not a key")
+        assert f"the mesh cannot use {tmp_path / 'cert.pem'}" in refusal(capsys, "--insecure", *files)[0]
+        (tmp_path / "ca.pem").unlink()
+        assert f"{tmp_path / 'ca.pem'}: [Errno 2] No such file" in refusal(capsys, "--insecure", *files)[0]
 
     def test_returns_the_servers_own_status(self, served):
         sys.modules["node.server"].run = lambda _: 3
