@@ -18,7 +18,19 @@ import msgspec
 from tests.simulation.journal import say
 
 ROOT = Path(__file__).resolve().parents[2]
-NETS = {"cluster/raft": "tests/cluster/raft", "cluster/jobs": "tests/cluster/jobs"}
+NETS = {
+    "cluster/raft": ("tests/cluster/raft",),
+    "cluster/jobs": ("tests/cluster/jobs",),
+    "node/": (
+        "tests/node/driver",
+        "tests/node/test_relay.py",
+        "tests/node/test_listening.py",
+        "tests/node/test_stored_log.py",
+        "tests/node/test_driver.py",
+        "tests/node/test_cluster.py",
+        "tests/node/test_races.py",
+    ),
+}
 """The tests that stand behind the simulator, by the mutated package."""
 
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly")
@@ -182,12 +194,6 @@ MUTANTS = (
         "commit",
     ),
     Mutant(
-        "entries applied before they are durable here",
-        "cluster/raft/window.py",
-        "limit = min(self.commit, self.stable)",
-        "limit = self.commit",
-    ),
-    Mutant(
         "a lost append is never sent again",
         "cluster/raft/progress.py",
         "        if self.state is ProgressState.REPLICATE:\n            self.become_probe()\n            return True\n",
@@ -265,7 +271,8 @@ MUTANTS = (
     Mutant(
         "acknowledgement on top of a snapshot under way",
         "cluster/raft/window.py",
-        "        self.stable = self.applied\n        for write in self._writes:\n            write[1] = self.stable\n",
+        "        self.stable = min(self.stable, self.applied)\n"
+        "        for write in self._writes:\n            write[1] = self.stable\n",
         "        self.stable = base.index\n        for write in self._writes:\n            write[1] = base.index\n",
     ),
     Mutant(
@@ -341,56 +348,353 @@ MUTANTS = (
         "            self.waiting.put_back(job)\n",
         "            self._remove(job)\n",
     ),
-    # The disk, and the driver's part of the contract
+    # The disk
     Mutant(
         "the store forgets the hard state",
-        "cluster/raft/store.py",
-        "            self.hard_state = write.hard_state\n",
+        "tests/simulation/disk.py",
+        "            self.hard_state = hard_state\n",
         "            pass\n",
     ),
     Mutant(
         "the store keeps what was overwritten",
-        "cluster/raft/store.py",
-        "                del self._entries[keep:]\n            self._entries.extend(write.entries)",
-        "                self._entries[keep : keep + len(write.entries)] = write.entries\n"
-        "            else:\n                self._entries.extend(write.entries)",
+        "tests/simulation/disk.py",
+        "            del self._entries[first - self.base_index - 1 :]\n            self._entries.extend(entries)",
+        "            place = first - self.base_index - 1\n"
+        "            self._entries[place : place + len(entries)] = entries",
     ),
     Mutant(
         "the store keeps the old log under a snapshot",
-        "cluster/raft/store.py",
-        "            self.spool.clear()\n            self._entries.clear()\n",
-        "            self.spool.clear()\n",
+        "tests/simulation/disk.py",
+        "        self._spool.clear()\n        self._entries.clear()\n",
+        "        self._spool.clear()\n",
     ),
     Mutant(
         "the disk acknowledges before it writes",
         "tests/simulation/disk.py",
         "self._waiting.append((work, done))",
-        "self._waiting.append((work, lambda _: None)); self._schedule.after(0, done, work)",
+        "self._waiting.append((work, lambda: None)); self._schedule.after(0, done)",
     ),
     Mutant(
         "a failed fsync is passed over",
         "tests/simulation/disk.py",
-        '            self.on_failure("disk full" if self.full else "fsync failed")\n',
+        '            self.on_failure(StorageError("disk full" if self.full else "fsync failed"))\n',
         "            lost, self._under_way = self._under_way, []\n"
-        "            for work, callback in lost:\n                callback(work)\n",
+        "            for _, callback in lost:\n                callback()\n",
     ),
+    # What is read of the log on disk
     Mutant(
-        "an incarnation's number is used twice",
-        "tests/simulation/disk.py",
-        "self.incarnation += 1",
-        "self.incarnation = 1",
-    ),
-    Mutant(
-        "committed entries applied on top of a snapshot under way",
-        "tests/simulation/driver.py",
-        "            self._to_apply.clear()\n",
+        "overwritten entries stay at hand",
+        "cluster/raft/window.py",
+        "        self._store.forget(index)\n",
         "",
     ),
     Mutant(
-        "commands are not sent again",
-        "tests/simulation/driver.py",
-        "if self._unapplied and now - self._sent >= RESEND:",
+        "entries at hand survive a snapshot",
+        "cluster/raft/window.py",
+        "        self._store.forget(0)\n",
+        "",
+    ),
+    Mutant(
+        "entries are used that were replaced while they were read",
+        "node/stored_log.py",
+        "entries if replaced is None else",
+        "entries if True else",
+    ),
+    Mutant(
+        "what is not durable leaves memory",
+        "cluster/raft/window.py",
+        "limit = min(self.applied, self.stable) - self._offset + 1",
+        "limit = self.applied - self._offset + 1",
+    ),
+    # The driver: incarnations
+    Mutant(
+        "an incarnation's number is used twice",
+        "node/driver/driver.py",
+        "self._used = number = max(self._used, known.incarnation if known is not None else 0) + 1",
+        "self._used = number = 1",
+    ),
+    Mutant(
+        "an incarnation speaks before its number is on disk",
+        "node/driver/driver.py",
+        "        if not self._noted:\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "effects for sessions of an earlier incarnation",
+        "node/driver/driver.py",
+        "if effects and self._sink is not None and table.nodes[self.name].incarnation == self.incarnation:",
+        "if effects and self._sink is not None:",
+    ),
+    Mutant(
+        "a node that was declared down does not notice",
+        "node/driver/driver.py",
+        "            if not node.up:\n                self._break_off()\n            elif",
+        "            if",
+    ),
+    Mutant(
+        "sessions survive a snapshot",
+        "node/driver/driver.py",
+        "            self._configured(loaded.configuration, loaded.index)\n            self._open_incarnation()\n",
+        "            self._configured(loaded.configuration, loaded.index)\n",
+    ),
+    # The driver: commands on their way
+    Mutant(
+        "commands are not sent again after a while",
+        "node/driver/driver.py",
+        "                self._send_again()\n            if self.leads:",
+        "                pass\n            if self.leads:",
+    ),
+    Mutant(
+        "commands are not sent to a new leader",
+        "node/driver/driver.py",
+        "        if standing.leader:\n            self._resend = RESEND\n            self._send_again()\n",
+        "        if standing.leader:\n            self._resend = RESEND\n",
+    ),
+    Mutant(
+        "a new leader keeps what an earlier term took in",
+        "node/driver/driver.py",
+        "        self._intake.clear()\n",
+        "",
+    ),
+    Mutant(
+        "the leader takes what it has taken in",
+        "node/driver/intake.py",
+        "if again and (last <= end or batch.first",
+        "if again and (batch.first",
+    ),
+    Mutant(
+        "the leader takes no account of what the table has",
+        "node/driver/intake.py",
+        "max(end, self._applied(batch)) + 1",
+        "end + 1",
+    ),
+    Mutant(
+        "the leader goes on where another incarnation was",
+        "node/driver/intake.py",
+        "            if batch.incarnation > incarnation or batch.first < start:\n",
+        "            if batch.first < start:\n",
+    ),
+    Mutant(
+        "a proposal of another term is taken from memory",
+        "node/driver/driver.py",
+        "if proposal is None or term != entry.term:",
+        "if proposal is None:",
+    ),
+    Mutant(
+        "batches are numbered as if nothing had gathered behind them",
+        "node/driver/gathering.py",
+        " - sum([len(commands) for commands, _ in self._closed])",
+        "",
+    ),
+    # The driver: service, reads, vigil
+    Mutant(
+        "a node serves before its NodeUp is applied",
+        "node/driver/driver.py",
+        "serving = self._open and led",
+        "serving = led",
+    ),
+    Mutant(
+        "a node without a leader goes on serving",
+        "node/driver/driver.py",
+        "led = now - self._led < LEADERLESS_PATIENCE",
+        "led = True",
+    ),
+    Mutant(
+        "the last one left answers without a barrier",
+        "node/driver/driver.py",
+        "return self.alone and self.leads and raft.entry_term(self._mirroring.applied_index) == raft.term",
+        "return self.alone",
+    ),
+    Mutant(
+        "reads are answered when the barrier is known, not when it is applied",
+        "node/driver/barriers.py",
+        "due = [callbacks for needed, callbacks in self._confirmed if needed <= index]",
+        "due = [callbacks for _, callbacks in self._confirmed]",
+    ),
+    Mutant(
+        "reads are lost with their leader",
+        "node/driver/barriers.py",
+        "            self._gathered = callbacks + self._gathered\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "nobody is ever declared down",
+        "node/driver/vigil.py",
+        "            if silent or name in self._gone or name not in members:",
+        "            if False:",
+    ),
+    Mutant(
+        "a new leader counts the silence of the time before",
+        "node/driver/vigil.py",
+        "        self._heard.clear()\n",
+        "",
+    ),
+    Mutant(
+        "what was said of a node in an earlier term is not said again",
+        "node/driver/vigil.py",
+        "        self._declared.clear()\n",
+        "",
+    ),
+    Mutant(
+        "a removed node is not declared down",
+        "node/driver/vigil.py",
+        " or name not in members:",
+        ":",
+    ),
+    # Mirrors and snapshots
+    Mutant(
+        "a mirror of the table while a snapshot takes its place",
+        "node/driver/mirroring.py",
+        "        self._stopped = True\n        self._cancel()\n",
+        "        self._cancel()\n",
+    ),
+    Mutant(
+        "the node stops when a mirror and a snapshot meet",
+        "node/driver/mirroring.py",
+        "        except SnapshotRefusedError:\n            return",
+        "        except ZeroDivisionError:\n            return",
+    ),
+    Mutant(
+        "a joiner keeps an empty mirror",
+        "node/driver/mirroring.py",
+        "if self._under_way or self._stopped or not self.applied_index:",
+        "if self._under_way or self._stopped:",
+    ),
+    Mutant(
+        "the mirror is written by who has not read the snapshot",
+        "node/driver/mirroring.py",
+        "        self._writer = writer\n        self.applied_index = self._last = index\n",
+        "        self.applied_index = self._last = index\n",
+    ),
+    Mutant(
+        "writes are acknowledged while the table is being read back",
+        "node/driver/driver.py",
+        "            self._persisted_later.append(sequence)\n            return\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a snapshot keeps its sender's name",
+        "node/recovery.py",
+        'msgspec.structs.replace(_read_meta(meta, "the snapshot"), node=node)',
+        '_read_meta(meta, "the snapshot")',
+    ),
+    Mutant(
+        "a snapshot that is not wanted any more stays open",
+        "node/driver/snapshots.py",
+        "        if stream not in self._readers:\n            self._close(reader)\n            return\n",
+        "        if stream not in self._readers:\n            return\n",
+    ),
+    # Reports
+    Mutant(
+        "reports are not sent again over a new link",
+        "node/relay.py",
+        "            stream.unsent, stream.unacknowledged = stream.unacknowledged, deque()\n",
+        "            stream.unsent, stream.unacknowledged = deque(), deque()\n",
+    ),
+    Mutant(
+        "reports are taken twice",
+        "node/relay.py",
+        "                if number == last + 1:\n",
+        "                if True:\n",
+    ),
+    Mutant(
+        "reports of a new incarnation are counted on",
+        "node/relay.py",
+        "            if parcel.sender > sender:\n                last = 0\n",
+        "",
+    ),
+    Mutant(
+        "reports for another incarnation are taken",
+        "node/relay.py",
+        "elif parcel.receiver == self._incarnation:",
+        "else:",
+    ),
+    Mutant(
+        "a receipt of another incarnation counts",
+        "node/relay.py",
+        "if stream is None or receipt.sender != self._incarnation or receipt.receiver != stream.receiver:",
+        "if stream is None:",
+    ),
+    Mutant(
+        "a receipt is forgotten when there is no room for it",
+        "node/relay.py",
+        "            if self._send(node, Receipt(sender, self._incarnation, number)):\n"
+        "                del self._owed[node]\n",
+        "            self._send(node, Receipt(sender, self._incarnation, number))\n            del self._owed[node]\n",
+    ),
+    Mutant(
+        "reports are lost where there is no room",
+        "node/relay.py",
+        "                unsent.extendleft(reversed(taken))\n",
+        "",
+    ),
+    Mutant(
+        "reports come back in another order",
+        "node/relay.py",
+        "unsent.extendleft(reversed(taken))",
+        "unsent.extendleft(taken)",
+    ),
+    # Listeners
+    Mutant(
+        "a report that is early is lost",
+        "node/gateway/listening.py",
+        "            self._early.setdefault(key, []).append(report)\n",
+        "",
+    ),
+    Mutant(
+        "an end is told again by another run",
+        "node/gateway/listening.py",
+        "        if session in self._told.get(report.job, ()):\n            return\n",
+        "",
+    ),
+    Mutant(
+        "an end that was told fails all the same",
+        "node/gateway/listening.py",
+        "        self._early.pop((job.number, session), None)\n        return self._forget(job.number, session)",
+        "        self._early.pop((job.number, session), None)\n        return False",
+    ),
+    Mutant(
+        "who asks again is not told again",
+        "node/gateway/listening.py",
+        "            self._say(session, report.kind, report.args)\n        elif self._early",
+        "            pass\n        elif self._early",
+    ),
+    Mutant(
+        "nobody waits for the word of a job that is over",
+        "node/gateway/listening.py",
+        "        self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)\n",
+        "",
+    ),
+    Mutant(
+        "the word of a node that is gone is waited for",
+        "node/gateway/listening.py",
+        "if node is None or not node.up or node.incarnation != incarnation:",
         "if False:",
+    ),
+    Mutant(
+        "the word of a node is given up too early",
+        "node/gateway/listening.py",
+        "if node is None or not node.up or node.incarnation != incarnation:",
+        "if True:",
+    ),
+    Mutant(
+        "who joins in the last entry is not told",
+        "node/gateway/listening.py",
+        "        for report in self._early.pop((job.number, session), ()):\n"
+        "            self._pass_on(session, report)\n",
+        "",
+    ),
+    Mutant(
+        "who asks in the background is told",
+        "cluster/jobs/table.py",
+        "node.effects.append(Created(command.session, job, listener is not None))\n            return",
+        "node.effects.append(Created(command.session, job, listens=True))\n            return",
+    ),
+    Mutant(
+        "a word that the table took late is kept from who joined",
+        "node/gateway/gateway.py",
+        "            self._overdue[job.number] = ending\n",
+        "",
     ),
 )
 
@@ -402,13 +706,13 @@ class Hunt:
         self._seeds = seeds
         self._start = start
         self._patience = patience
-        self._nets: dict[str, str] = {}
+        self._nets: dict[str, list[str]] = {}
 
     def caught(self, mutant: Mutant | None) -> str:
         """Tell what notices the fault, "" when nothing does; with None, what is wrong with the tree as it is."""
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
             tree = Path(folder)
-            for name in ("cluster", "tests", "pyproject.toml"):
+            for name in ("cluster", "node", "protocol", "tests", "pyproject.toml"):
                 source = ROOT / name
                 if source.is_dir():
                     shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -421,21 +725,22 @@ class Hunt:
                 if text.count(mutant.old) != 1:
                     return f"NOT APPLICABLE: {mutant.old!r} occurs {text.count(mutant.old)} times in {mutant.file}"
                 path.write_text(text.replace(mutant.old, mutant.new))
-                nets = [tests for package, tests in self._nets.items() if mutant.file.startswith(package)]
+                nets = [
+                    test for package, tests in self._nets.items() if mutant.file.startswith(package) for test in tests
+                ]
             run = ["-m", "tests.simulation", "--seeds", str(self._seeds), "--start", str(self._start)]
             found = self._run(tree, run)
-            for tests in nets:
-                found = found or self._run(tree, [*PYTEST, tests])
-            return found
+            return found or (self._run(tree, [*PYTEST, *nets]) if nets else "")
 
     def spread(self) -> list[str]:
         """Try the tests behind the simulator on the tree as it is; return those that fail and so cannot be used."""
         torn = []
         for package, tests in NETS.items():
-            if self._run(ROOT, [*PYTEST, tests]):
-                torn.append(tests)
-            else:
-                self._nets[package] = tests
+            for test in tests:
+                if self._run(ROOT, [*PYTEST, test]):
+                    torn.append(test)
+                else:
+                    self._nets.setdefault(package, []).append(test)
         return torn
 
     def _run(self, tree: Path, arguments: list[str]) -> str:
