@@ -337,3 +337,46 @@ class TestTheLastOneLeft:
         cluster.wait(0.2)
         assert other.leads
         assert reader.hears() == [(P.STATUS_RES, handle, b"1", b"0", b"0", b"0")]
+
+
+class TestARunWhoseTimeIsOver:
+    def test_is_not_told_again_by_another_node_before_this_one_knows(self, cluster):
+        """The worker here says its word at the last moment; the job runs again elsewhere, and that is heard first."""
+        one, two = cluster.followers
+        leader = cluster.leader
+        worker = one.peer().say(P.CAN_DO_TIMEOUT, b"f", b"1")
+        client = one.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        worker.say(P.GRAB_JOB)
+        cluster.settle()
+        other = two.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+        cluster.wait(0.8)
+        cluster.cuts.add((leader.name, one.name))
+        cluster.wait(0.4)
+        other.say(P.GRAB_JOB)
+        cluster.settle()
+        assert [kind for kind, *_ in other.hears()] == [P.NOOP, P.JOB_ASSIGN]
+        worker.say(P.WORK_COMPLETE, handle, b"out")
+        assert client.hears() == [(P.WORK_COMPLETE, handle, b"out")]
+        other.say(P.WORK_DATA, handle, b"1").say(P.WORK_COMPLETE, handle, b"again")
+        cluster.settle()
+        assert client.hears() == []
+        cluster.heal()
+        cluster.wait(1)
+        assert client.hears() == []
+        assert leader.table.jobs == {}
+
+
+class TestALateLink:
+    def test_brings_a_new_leader_what_was_lost_on_the_way(self, cluster):
+        one, two = cluster.followers
+        client = one.peer()
+        cluster.cuts |= {(one.name, other.name) for other in cluster if other is not one}
+        client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
+        cluster.wait(0.3)
+        assert client.hears() == []
+        cluster.heal()
+        cluster.settle()
+        assert client.hears()[0][0] is P.JOB_CREATED
+        assert len(two.table.jobs) == 1
