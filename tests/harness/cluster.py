@@ -173,7 +173,9 @@ class Node(ServerProcess):
 
     async def view(self) -> View:
         """Return what it thinks the cluster is."""
-        return cluster_site.view((await self.get("/api/v1/cluster")).body)
+        answer = await self.get("/api/v1/cluster")
+        assert answer.status == 200, f"the site of {self.name} answered {answer}"
+        return cluster_site.view(answer.body)
 
     async def _answers_to_its_pid(self) -> bool:
         try:
