@@ -1,10 +1,12 @@
 """The driver: it ties consensus, the disk, the other nodes and the job table to the event loop.
 
-Everything that this node has to say to the table is gathered and numbered (`gathering`); the batches go to the leader,
-which puts those of all nodes into one entry (`intake`); what is committed is applied, and its effects delivered. Who is
-thought to be alive is in `vigil`, reads that must not be stale in `barriers`, the mirror of the table in `mirroring`,
-and the reading of snapshots for nodes that lag in `snapshots`. What the driver needs of its surroundings is in
-`surroundings`: a loop, a disk, peers, a sink for effects; a simulation can be any of them.
+Everything that this node has to say to the table is gathered and numbered (`gathering`); the batches go to the leader
+(`sending`), which puts those of all nodes into one entry (`intake`) when it is time for one (`pace`); what consensus
+asks of the disk is done and acknowledged (`writing`); what is committed is applied, and its effects delivered. In which
+incarnation a node speaks, and whether it serves, is in `incarnations`, who is thought to be alive in `vigil`, reads
+that must not be stale in `barriers`, the table's clock in `due`, the mirror of the table in `mirroring`, and the
+reading of snapshots for nodes that lag in `snapshots`. What the driver needs of its surroundings is in `surroundings`:
+a loop, a disk, peers, a sink for effects; a simulation can be any of them.
 """
 
 from node.driver.driver import Driver

@@ -4,44 +4,85 @@ Not for: what happens then (delayed jobs, time limits), which is the table's.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Final
 
+from cluster.jobs import JobTable, encode_proposal, propose
+from cluster.raft import Raft, RefusedError, Role
+from node.driver.gathering import LAZY_DELAY
+from node.driver.pace import MAX_WRITES
 from node.driver.surroundings import Handle, Loop
+from node.driver.writing import Writing
 
 COARSENESS: Final = 0.001
 """Seconds by which the loop's timers may be early: one that fires early would write entries until the time has come."""
+REFUSED_DELAY: Final = 0.1
+"""Seconds after which the time is told that consensus would not take now."""
 
 
 class DueTimer:
     """The timer for the table's next deadline."""
 
-    def __init__(self, loop: Loop, clock: Callable[[], float], tell: Callable[[], None]) -> None:
-        """`clock` gives seconds since the epoch; `tell` is called when something is due."""
+    def __init__(
+        self,
+        *,
+        table: JobTable,
+        raft: Raft,
+        writing: Writing,
+        loop: Loop,
+        clock: Callable[[], float],
+        guard: Callable[[], AbstractContextManager[None]],
+        done: Callable[[], None],
+    ) -> None:
+        """Watch the table's deadlines; `clock` gives seconds since the epoch.
+
+        `done` carries out what follows from a proposal, which is made under `guard`.
+        """
+        self._table = table
+        self._raft = raft
+        self._writing = writing
         self._loop = loop
         self._clock = clock
-        self._tell = tell
+        self._guard = guard
+        self._done = done
         self._timer: Handle | None = None
         self._due = 0
+        self._stopped = False
 
-    def arm(self, due: int | None) -> None:
-        """Call back when it is `due` (milliseconds since the epoch); None: nothing is, and a timer stays as it is."""
+    def arm(self) -> None:
+        """See to it that the time is told when something is due, if this node leads."""
+        if self._raft.role is not Role.LEADER:
+            return
+        due = self._table.next_deadline()
         if due is None or (self._timer is not None and self._due == due):
             return
-        self.cancel()
         self._due = due
-        self._timer = self._loop.call_later(max(0.0, due / 1000 - self._clock()) + COARSENESS, self._fire)
+        self._call_later(max(0.0, due / 1000 - self._clock()) + COARSENESS)
 
-    def again(self, delay: float) -> None:
-        """Call back once more after so many seconds: it could not be told now."""
-        self.cancel()
+    def _call_later(self, delay: float) -> None:
+        self._cancel()
         self._timer = self._loop.call_later(delay, self._fire)
-
-    def cancel(self) -> None:
-        """Call back no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _fire(self) -> None:
         self._timer = None
-        self._tell()
+        if self._stopped or self._raft.role is not Role.LEADER:
+            return
+        if self._writing.under_way >= MAX_WRITES:
+            self._call_later(LAZY_DELAY)
+            return
+        with self._guard():
+            try:
+                self._raft.propose(encode_proposal(propose(int(self._clock() * 1000), [])))
+            except RefusedError:
+                self._call_later(REFUSED_DELAY)
+            self._done()
+
+    def stop(self) -> None:
+        """Tell the time no more."""
+        self._stopped = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

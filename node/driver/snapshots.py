@@ -1,6 +1,6 @@
 """Snapshots for nodes that lag: the mirror on disk is read beside everything else, piece by piece, as consensus asks.
 
-Not for: installing one (the driver), or what is in it (`cluster.storage`).
+Not for: installing one (`writing`), or what is in it (`cluster.storage`).
 """
 
 from collections.abc import Callable

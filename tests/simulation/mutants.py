@@ -409,14 +409,14 @@ MUTANTS = (
     # The driver: incarnations
     Mutant(
         "an incarnation's number is used twice",
-        "node/driver/driver.py",
+        "node/driver/incarnations.py",
         "self._used = number = max(self._used, known.incarnation if known is not None else 0) + 1",
         "self._used = number = 1",
     ),
     Mutant(
         "an incarnation speaks before its number is on disk",
         "node/driver/driver.py",
-        "        if not self._noted:\n            return False\n",
+        "        if not self._incarnations.noted:\n            return False\n",
         "",
     ),
     Mutant(
@@ -428,27 +428,27 @@ MUTANTS = (
     Mutant(
         "a node that was declared down does not notice",
         "node/driver/driver.py",
-        "            if not node.up:\n                self._break_off()\n            elif",
+        "            if not node.up:\n                self._incarnations.break_off()\n            elif",
         "            if",
     ),
     Mutant(
         "sessions survive a snapshot",
         "node/driver/driver.py",
-        "            self._configured(loaded.configuration, loaded.index)\n            self._open_incarnation()\n",
+        "            self._configured(loaded.configuration, loaded.index)\n            self._incarnations.begin()\n",
         "            self._configured(loaded.configuration, loaded.index)\n",
     ),
     # The driver: commands on their way
     Mutant(
         "commands are not sent again after a while",
-        "node/driver/driver.py",
-        "                self._send_again()\n            if self.leads:",
-        "                pass\n            if self.leads:",
+        "node/driver/sending.py",
+        "            self._resend = min(2 * self._resend, MAX_RESEND)\n            self._send_again()\n",
+        "            pass\n",
     ),
     Mutant(
         "commands are not sent to a new leader",
-        "node/driver/driver.py",
-        "        if standing.leader:\n            self._resend = RESEND\n            self._send_again()\n",
-        "        if standing.leader:\n            self._resend = RESEND\n",
+        "node/driver/sending.py",
+        "        self._resend = RESEND\n        self._send_again()\n",
+        "        self._resend = RESEND\n",
     ),
     Mutant(
         "a new leader keeps what an earlier term took in",
@@ -489,13 +489,13 @@ MUTANTS = (
     # The driver: service, reads, vigil
     Mutant(
         "a node serves before its NodeUp is applied",
-        "node/driver/driver.py",
-        "serving = self._open and led",
-        "serving = led",
+        "node/driver/incarnations.py",
+        "serving = self.open and led and",
+        "serving = led and",
     ),
     Mutant(
         "a node without a leader goes on serving",
-        "node/driver/driver.py",
+        "node/driver/incarnations.py",
         "led = now - self._led < LEADERLESS_PATIENCE",
         "led = True",
     ),
@@ -568,9 +568,9 @@ MUTANTS = (
     ),
     Mutant(
         "writes are acknowledged while the table is being read back",
-        "node/driver/driver.py",
-        "            self._persisted_later.append(sequence)\n            return\n",
-        "            pass\n",
+        "node/driver/writing.py",
+        "            self._persisted_later.append(sequence)\n        else:\n            self",
+        "            pass\n        self",
     ),
     Mutant(
         "a snapshot keeps its sender's name",

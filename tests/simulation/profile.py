@@ -41,6 +41,8 @@ class Profile(msgspec.Struct, frozen=True):
     latency: int
     """Of the disks, in microseconds."""
     joins: bool
+    unreadable: float
+    """How often reading the mirror fails."""
     loss: float
     repeats: float
     jitter: int
@@ -82,6 +84,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         drift=random.choice((0.0, 0.05, 0.3)),
         latency=random.choice((200, MS, 5 * MS, 30 * MS)),
         joins=random.random() < 0.7,
+        unreadable=random.choice((0.0, 0.1)) if kind in ("disks", "everything", "snapshots") else 0.0,
         loss=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
         repeats=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
         jitter=random.choice((1, 5, 40)) * MS,
@@ -123,7 +126,7 @@ def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:
     if random.random() < 0.3:
         tuning["node.driver.intake", "MAX_BATCH_BYTES"] = random.choice((1, 100, 6000))
         tuning["node.driver.intake", "MAX_WAITING"] = random.choice((100, 6000))
-        tuning["node.driver.driver", "MAX_FORWARDS"] = random.choice((1, 2, 8))
+        tuning["node.driver.sending", "MAX_FORWARDS"] = random.choice((1, 2, 8))
     if random.random() < 0.5:
         tuning["node.relay", "MAX_GATHERED"] = random.choice((1, 10, 100))
         tuning["node.stored_log", "FETCH_ENTRIES"] = random.choice((1, 3, 20))

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import Batch, CreateFunction, NodeDown, NodeUp, SetLimit, Settled, propose
-from node.driver.driver import LEADERLESS_PATIENCE
+from node.driver.incarnations import LEADERLESS_PATIENCE
 from tests.node.driver.lonely import Lonely
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import CreateFunction
-from node.driver.driver import MAX_FORWARDS, RESEND
+from node.driver.sending import MAX_FORWARDS, RESEND
 from tests.node.driver.lonely import Lonely
 
 
@@ -112,20 +112,29 @@ class TestALeader:
         node.acknowledge()
         assert "c" not in node.table.nodes
 
-    def test_that_is_deposed_lets_go_of_what_was_not_in_the_log(self, node):
+    def test_that_is_deposed_lets_go_of_what_was_not_in_the_log_and_takes_it_when_it_leads_again(self, node):
         ((_, batches),) = _opening(Lonely())
+        theirs = [_named(batch, "c") for batch in batches]
         node.lead()
         node.acknowledge()
         node.disk.held = True
         node.driver.propose(CreateFunction(1, b"f"))
         node.wait(0.01)
-        node.driver.offer("c", [_named(batch, "c") for batch in batches], 10)
+        node.driver.offer("c", theirs, 10)
         node.loop.settle()
+        assert "c" not in node.table.nodes
         node.index, node.previous = node.raft.commit, node.raft.entry_term(node.raft.commit)
-        node.disk.release()
         node.follow("b")
         assert not node.driver._intake
         assert names(node.take_forwarded()) == [("b", [[b"f"]])]
+        node.disk.release()
+        node.loop.settle()
+        node.lead()
+        node.driver.offer("c", theirs, 10)
+        node.loop.settle()
+        node.acknowledge()
+        assert node.table.nodes["c"].up
+        assert b"f" in node.table.functions
 
 
 def _opening(node: Lonely):

@@ -1,0 +1,61 @@
+"""The pace of a leader's entries: the next one goes into the log when it is worth what it costs.
+
+An entry costs a write here, and messages to and from all nodes. So what comes while one is under way waits for company,
+and in a crowd entries of several nodes do not follow each other at once. Not for: what goes into an entry (`intake`),
+or when a node's own commands are sent (`gathering`).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from node.driver.gathering import CROWD
+from node.driver.intake import Intake
+from node.driver.surroundings import Handle, Loop
+from node.driver.writing import Writing
+
+MAX_WRITES: Final = 1
+"""Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
+MAX_SMALL_WRITES: Final = 2
+"""The same on a leader whose entries hold little: the other nodes' disks need not wait for its own."""
+ENTRY_GAP: Final = 0.002
+"""Seconds from one entry to the next while much comes from several nodes."""
+
+
+class Pace:
+    """The pace of one node's entries while it leads. `alone` says that there is no other node in the group."""
+
+    def __init__(self, intake: Intake, writing: Writing, loop: Loop, go_on: Callable[[], None]) -> None:
+        """`go_on` is called when it is time for an entry that was not allowed for the time since the last."""
+        self._intake = intake
+        self._writing = writing
+        self._loop = loop
+        self._go_on = go_on
+        self._entered = 0.0
+        """When something last went into the log here."""
+        self._gap: Handle | None = None
+
+    def disk_allows(self, *, alone: bool) -> bool:
+        """Tell whether the disk is free enough for another entry."""
+        few = not alone and self._intake.crowd < CROWD
+        return self._writing.under_way < (MAX_SMALL_WRITES if few else MAX_WRITES)
+
+    def allows(self, *, alone: bool) -> bool:
+        """Tell whether it is time for another entry, which is then to be made; if not, it is seen to when it is."""
+        if not self.disk_allows(alone=alone):
+            return False
+        now = self._loop.time()
+        if not alone and self._intake.crowd >= CROWD and now - self._entered < ENTRY_GAP:
+            if self._gap is None:
+                self._gap = self._loop.call_later(ENTRY_GAP, self._end_gap)
+            return False
+        self._entered = now
+        return True
+
+    def _end_gap(self) -> None:
+        self._gap = None
+        self._go_on()
+
+    def cancel(self) -> None:
+        """Call nobody any more."""
+        if self._gap is not None:
+            self._gap.cancel()
