@@ -132,7 +132,7 @@ class Gateway:
             Revoked: self._revoked,
             Failed: self._failed,
             Ended: self._ended,
-            Concluded: self._listening.concluded,
+            Concluded: self._concluded,
             Settled: self._settled,
         }
 
@@ -323,6 +323,10 @@ class Gateway:
         connection = self.connections.get(effect.session)
         if connection is not None:
             connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
+
+    def _concluded(self, effect: Concluded) -> None:
+        if effect.session in self.connections:
+            self._listening.concluded(effect)
 
     def _ended(self, effect: Ended) -> None:
         """Tell how the job ended those who began to listen while its end was on its way to the table."""

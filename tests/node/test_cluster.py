@@ -380,3 +380,23 @@ class TestALateLink:
         cluster.settle()
         assert client.hears()[0][0] is P.JOB_CREATED
         assert len(two.table.jobs) == 1
+
+
+class TestAClientThatLeaves:
+    def test_just_before_its_job_is_over_is_waited_for_by_nobody(self, cluster):
+        one, two = cluster.followers
+        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+        cluster.settle()
+        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        worker.say(P.GRAB_JOB)
+        cluster.settle()
+        cluster.cuts.add((two.name, cluster.leader.name))  # that it has left is not known to the table in time
+        client.leave()
+        worker.say(P.WORK_COMPLETE, handle, b"out")
+        cluster.settle()
+        cluster.heal()
+        cluster.wait(1)
+        listening = two.gateway._listening
+        assert listening._awaiting == listening._early == listening._told == {}
