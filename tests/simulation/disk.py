@@ -253,6 +253,8 @@ class Disk:
         """Whether appends that wait are joined into one transaction."""
         self.fails = False
         self.full = False
+        self.unreadable = 0.0
+        """How often reading the mirror fails."""
         self._waiting: list[tuple[Work, Callable[[], None]]] = []
         self._under_way: list[tuple[Work, Callable[[], None]]] = []
         self._life = 0

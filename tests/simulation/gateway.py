@@ -170,6 +170,19 @@ class Gateway:
 
         self._driver.when_current(current)
 
+    @property
+    def unfinished(self) -> str:
+        """Say what is still to be told or answered, and what was kept for nobody."""
+        left = {
+            "reads": len(self.reads),
+            "bytes of reports without a receipt": self.relay._size,
+            "words awaited": len(self._listening._awaiting),
+            "reports that came early": len(self._listening._early),
+            "ends that were told": len(self._listening._told),
+            "ends on their way": len(self._endings) + len(self._overdue),
+        }
+        return ", ".join(f"{count} {what}" for what, count in left.items() if count)
+
     # Other nodes
 
     def parcel(self, node: str, parcel: Parcel) -> None:
@@ -192,7 +205,8 @@ class Gateway:
             if type(effect) is Ended:
                 self._ended(effect)
             elif type(effect) is Concluded:
-                self._listening.concluded(effect)
+                if effect.session in self.connections:
+                    self._listening.concluded(effect)
             elif type(effect) is Failed and self._listening.failed(effect.session, effect.job):
                 pass
             else:

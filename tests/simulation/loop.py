@@ -6,6 +6,7 @@ Not for: pauses and crashes; every call goes through the machine's `run`, which 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from cluster.storage import StorageError
 from tests.simulation.schedule import MS, SECOND
 
 if TYPE_CHECKING:
@@ -76,6 +77,10 @@ class Offload:
         self._later(self._work, work, done, failed)
 
     def _work(self, work: Callable[[], T], done: Callable[[T], object], failed: Callable[[Exception], object]) -> None:
+        unreadable = self._machine.disk.unreadable
+        if unreadable and self._machine.random.random() < unreadable:
+            self._later(failed, StorageError("the disk cannot be read"))
+            return
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is reported to whom it may concern

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from cluster.jobs import Batch, JobTable, NodeUp
 from cluster.log import Entry, HardState
 from cluster.raft import DurableState, Message, Raft, RaftConfig
-from cluster.storage import Install, Mirror, Piece
+from cluster.storage import Install, Mirror, Piece, StorageError
 from node.driver import Driver
 from node.peers import Peers
 from node.recovery import resume
@@ -96,9 +96,13 @@ class Process:
         self._release()
 
     def _failed(self, error: Exception) -> None:
-        """Report what the driver cannot go on after: nothing in a simulation should be that."""
+        """Report what the driver cannot go on after: nothing in a simulation should be that, but a failing disk."""
         if isinstance(error, ViolationError):
             raise error
+        if isinstance(error, StorageError):
+            machine = self._machine
+            machine.schedule.after(machine.random.randrange(2 * SECOND), machine.start)
+            raise CrashError
         raise ViolationError(f"{self._machine.name} stopped with {type(error).__name__}: {error}") from error
 
     # `node.driver.Disk`

@@ -112,6 +112,7 @@ class Simulation:
             rate=1 + profile.drift * (2 * self.random.random() - 1),
         )
         machine.disk.latency, machine.disk.joins = profile.latency, profile.joins
+        machine.disk.unreadable = profile.unreadable
         self.machines[name] = machine
         self.safety.watch(name, machine.disk)
         machine.start()
@@ -181,6 +182,7 @@ class Simulation:
             machine.set_rate(1.0)
             disk = machine.disk
             disk.full = disk.fails = False
+            disk.unreadable = 0.0
             disk.latency = self.profile.latency
             machine.start()
         for worker in self.workers:
@@ -214,8 +216,8 @@ class Simulation:
                 return f"{machine.name} follows {process.raft.leader or 'nobody'}, not {leader.name}"
             if not process.driver.serving:
                 return f"{machine.name} does not serve"
-            if process.gateway.reads:
-                return f"{len(process.gateway.reads)} reads wait at {machine.name}"
+            if process.gateway.unfinished:
+                return f"{machine.name} is left with {process.gateway.unfinished}"
             if process.applied_index() != last:
                 return f"{machine.name} has applied {process.applied_index()} of {last}"
         return ""
