@@ -5,6 +5,7 @@ Not for: the decisions, which are theirs, or links and consensus, which carry th
 """
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -49,6 +50,9 @@ TICK: Final = 0.1
 WORTH_LOGGING: Final = 1.0
 """Seconds that a node waits for the same thing before it is logged: most of it passes in a moment."""
 
+WORTH_DOUBTING: Final = 5.0
+"""Seconds for which something must be wrong with a member: to a process that was stopped, all clocks seem wrong."""
+
 log = structlog.get_logger()
 
 
@@ -73,6 +77,8 @@ class Membership:
         self._since = 0.0
         """Since when that is the reason."""
         self._logged = ""
+        self._doubted: dict[str, float] = {}
+        """Since when something is wrong with a member; infinity once it was logged."""
         self._configuration = configuration
         self._identity = identity
         self._peers = peers
@@ -144,10 +150,21 @@ class Membership:
         if self._machine is not None:
             self._machine.tick(_now(), _wall())
             self._carry_out()
+        self._doubt()
         if self.reason != self._logged and self._loop.time() - self._since >= WORTH_LOGGING:
             self._logged = self.reason
             if self.reason:
                 log.info("waiting", reason=self.reason)
+
+    def _doubt(self) -> None:
+        """Log what is wrong with other members, once for as long as it lasts."""
+        doubts = dict(self._machine.doubts()) if isinstance(self._machine, Admission) else {}
+        now = self._loop.time()
+        self._doubted = {node: self._doubted.get(node, now) for node in doubts}
+        for node, reason in doubts.items():
+            if now - self._doubted[node] >= WORTH_DOUBTING:
+                self._doubted[node] = math.inf
+                log.warning("doubtful_member", node=node, reason=reason)
 
     def close(self) -> None:
         """Do nothing more."""
@@ -184,6 +201,11 @@ class Membership:
             return False
         presence = machine.presence_of(node)
         return presence is not None and presence.group == self.group
+
+    @property
+    def removed(self) -> bool:
+        """Tell whether this node is not in its group any more."""
+        return isinstance(self._machine, Admission) and self._machine.removed
 
     def name_of(self, node: str) -> str:
         """Give the name of a member."""

@@ -143,7 +143,9 @@ class NodeStatus:
 
     def _troubles(self) -> str:
         """Tell why there are no links where they were looked for: often that is the reason of the reason."""
-        troubles = self.peers.mesh.troubles if self.peers is not None else {}
+        if self.peers is None or (self.membership is not None and self.membership.removed):
+            return ""
+        troubles = self.peers.mesh.troubles
         shown = [f"; no link with {address}: {why}" for address, why in troubles.items()]
         return "".join(shown[:_TROUBLES])
 

@@ -26,7 +26,7 @@ from cluster.formation.messages import (
     Transfer,
     Withdrawn,
 )
-from cluster.formation.neighbours import Neighbours
+from cluster.formation.neighbours import Neighbours, clock_objection, namesakes
 from cluster.formation.record import Founder, Joiner, encode_record
 from cluster.raft import Configuration, bootstrap
 
@@ -140,6 +140,23 @@ class Admission:
     def presence_of(self, node: str) -> Presence | None:
         """Give what a linked node said last of itself."""
         return self._neighbours.get(node)
+
+    def doubts(self) -> tuple[tuple[str, str], ...]:
+        """Tell which members would not be let in as they are now, and why: who is in stays, but somebody should know.
+
+        Of each the id, and a sentence.
+        """
+        found = []
+        own = self._settings
+        for other in self._neighbours.present:
+            if other.node not in self._configuration.members:
+                continue
+            difference = self._neighbours.clock_difference(other.node)
+            if objection := clock_objection(self._neighbours.described(other.node), difference):
+                found.append((other.node, objection))
+            elif other.name == own.name:
+                found.append((other.node, namesakes(own.name, own.node, other.node)))
+        return tuple(found)
 
     def take(self) -> list[Action]:
         """Take what there is to do, in order; empty when there is nothing."""

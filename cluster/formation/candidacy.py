@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cluster.formation.neighbours import Neighbours, clock_objection
+from cluster.formation.neighbours import Neighbours, clock_objection, namesakes
 from cluster.formation.record import Proposal
 
 
@@ -83,7 +83,7 @@ def _unlike(neighbours: Neighbours, candidate: Candidate) -> str:
             )
         namesake = named.setdefault(other.name, other.node)
         if namesake != other.node:
-            return f"{namesake} and {other.node} are both called {other.name}: give each node a --name of its own"
+            return namesakes(other.name, namesake, other.node)
         if objection := clock_objection(described, neighbours.clock_difference(other.node)):
             return objection
     return ""

@@ -85,6 +85,11 @@ class Neighbours:
         return tuple(presence for presence in self.present if presence.state is State.BLANK)
 
 
+def namesakes(name: str, *nodes: str) -> str:
+    """Say that nodes have one name."""
+    return f"{' and '.join(nodes)} are both called {name}: give each node a --name of its own"
+
+
 def clock_objection(name: str, difference: int) -> str:
     """Say what is wrong with a clock that is `difference` milliseconds ahead of this node's; "" when nothing is."""
     if abs(difference) <= MAX_CLOCK_DIFFERENCE:

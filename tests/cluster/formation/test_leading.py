@@ -344,3 +344,32 @@ class TestBeingRemoved:
         leader.admission.received("b-1", Request(1, Remove("c-1")))
         leader.wait(1000)
         assert leader.steps() == []
+
+
+class TestDoubts:
+    def test_are_none_of_members_that_could_be_let_in(self):
+        member = Member()
+        member.meet("b-1")
+        member.meet("c-1", time=WALL + member.now + 29_000)
+        assert member.admission.doubts() == ()
+
+    def test_name_a_clock_that_is_far_off_for_as_long_as_it_is(self):
+        member = Member()
+        member.meet("b-1", time=WALL + member.now + 300_000)
+        ((node, reason),) = member.admission.doubts()
+        assert node == "b-1"
+        assert "the clock of b (b-1) is 300 s ahead" in reason
+        member.meet("b-1")
+        assert member.admission.doubts() == ()
+
+    def test_name_a_member_that_was_given_this_ones_name(self):
+        member = Member()
+        member.meet("b-1", name="a")
+        assert member.admission.doubts() == (
+            ("b-1", "a-1 and b-1 are both called a: give each node a --name of its own"),
+        )
+
+    def test_are_none_of_those_who_are_no_members(self):
+        member = Member()
+        member.meet("d-1", name="a", time=0, state=State.JOINING)
+        assert member.admission.doubts() == ()
