@@ -117,6 +117,7 @@ class Driver(Gathering):
             barriers=self._barriers,
             disk=disk,
             loop=loop,
+            vigil=self.vigil,
             begun=self._incarnated,
             introduce=lambda: self.propose(first),
             noted=self._noted,

@@ -14,6 +14,7 @@ from cluster.jobs import JobTable
 from cluster.raft import Raft
 from node.driver.barriers import ReadBarriers
 from node.driver.surroundings import Disk, EffectSink, Loop
+from node.driver.vigil import Vigil
 from node.recovery import INCARNATION
 
 LEADERLESS_PATIENCE: Final = 1.0
@@ -33,6 +34,7 @@ class Incarnations:
         barriers: ReadBarriers,
         disk: Disk,
         loop: Loop,
+        vigil: Vigil,
         begun: Callable[[int], None],
         introduce: Callable[[], None],
         noted: Callable[[], None],
@@ -63,6 +65,7 @@ class Incarnations:
         self._barriers = barriers
         self._disk = disk
         self._loop = loop
+        self._vigil = vigil
         self._begun = begun
         self._introduce = introduce
         self._on_noted = noted
@@ -114,7 +117,9 @@ class Incarnations:
         now = self._loop.time()
         if self._raft.leader:
             self._led = now
-        led = now - self._led < LEADERLESS_PATIENCE
+        # Patience is for an election; there is none where too many are known to be gone.
+        hopeless = not self._raft.leader and not self._vigil.leaves_quorum(self._raft.configuration.voters)
+        led = now - self._led < LEADERLESS_PATIENCE and not hopeless
         serving = self.open and led and self.member and not self._removed
         if serving == self.serving:
             return

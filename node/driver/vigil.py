@@ -33,11 +33,9 @@ class Vigil:
         self._gone.discard(node)
         self._heard[node] = now
 
-    def alive(self, node: str, now: float) -> bool:
-        """Tell whether a node was heard of late."""
-        if node == self._name:
-            return True
-        return node not in self._gone and now - self._heard.get(node, -self._timeout) <= self._timeout
+    def leaves_quorum(self, voters: tuple[str, ...]) -> bool:
+        """Tell whether a majority of the voters may still be there."""
+        return sum(voter not in self._gone for voter in voters) > len(voters) // 2
 
     def begin(self) -> None:
         """Begin to watch as a new leader: nobody has had reason to speak to this node before."""

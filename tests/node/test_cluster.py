@@ -255,6 +255,15 @@ class TestAMinority:
         cluster.settle()
         assert other.hears()[0][0] is P.JOB_CREATED
 
+    def test_that_is_left_by_the_death_of_the_others_lets_them_go_without_waiting_for_an_election(self, cluster):
+        one, two = cluster.followers
+        client = one.peer()
+        cluster.kill(two.name)
+        cluster.kill(cluster.leader.name)
+        client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
+        cluster.wait(0.2)
+        assert (client.wire.closed, one.serving) == (True, False)
+
     def test_led_by_the_old_leader_likewise(self, cluster):
         leader = cluster.leader
         client = leader.peer()

@@ -92,19 +92,13 @@ class TestANewLeader:
         assert scene.declare() == [("b", 1)]
 
 
-class TestBeingAlive:
-    def test_is_being_heard_of_late(self, scene):
-        scene.vigil.heard("b", scene.now)
-        assert scene.vigil.alive("b", scene.now + TIMEOUT)
-        assert not scene.vigil.alive("b", scene.now + TIMEOUT + 1)
-        assert not scene.vigil.alive("z", scene.now)
-
-    def test_ends_with_the_process(self, scene):
-        scene.vigil.heard("b", scene.now)
+class TestAQuorum:
+    def test_may_be_there_as_long_as_a_majority_is_not_known_to_be_gone(self, scene):
+        voters = ("a", "b", "c")
+        assert scene.vigil.leaves_quorum(voters)
         scene.vigil.gone("b")
-        assert not scene.vigil.alive("b", scene.now)
+        assert scene.vigil.leaves_quorum(voters)
+        scene.vigil.gone("c")
+        assert not scene.vigil.leaves_quorum(voters)
         scene.vigil.back("b", scene.now)
-        assert scene.vigil.alive("b", scene.now)
-
-    def test_is_beyond_doubt_of_oneself(self, scene):
-        assert scene.vigil.alive("a", scene.now + 1000)
+        assert scene.vigil.leaves_quorum(voters)
