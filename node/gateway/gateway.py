@@ -1,14 +1,13 @@
 """The gateway: every connection of this node, and the way from the table's effects back to them.
 
-Packets become commands in `node.gateway.requests`, reports of workers in `node.gateway.reports`, text commands are
-answered in `node.gateway.administration`, workers get their jobs in `node.gateway.assigning`; the other effects become
-packets here. Not for: batching and durability, which are the
-driver's.
+Packets become commands in `requests`, reports of workers in `reports`; text commands are answered in `administration`.
+Workers get their jobs in `assigning`, listeners their results in `telling`; the other effects become packets here. What
+is left to do when the node is to stop is in `draining`. Not for: batching and durability, which are the driver's.
 """
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -21,7 +20,6 @@ from cluster.jobs import (
     Ended,
     Failed,
     Job,
-    Node,
     NoJob,
     Outcome,
     Refusal,
@@ -29,7 +27,6 @@ from cluster.jobs import (
     Reserved,
     Revocation,
     Revoked,
-    Session,
     SessionClose,
     SessionOpen,
     Settled,
@@ -41,9 +38,10 @@ from node.gateway.administration import Administration
 from node.gateway.assigning import Assigning
 from node.gateway.company import Company
 from node.gateway.connection import Connection
-from node.gateway.listening import Listening
+from node.gateway.draining import Draining
+from node.gateway.telling import Telling
 from node.gateway.worker import WorkerSession
-from node.relay import Parcel, Relay, Report, Send
+from node.relay import Parcel, Send
 from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
@@ -73,9 +71,6 @@ _OUTCOMES: Final = {
 
 log = structlog.get_logger()
 
-Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
-"""How a job ended by its worker's word, and which listeners have been told."""
-
 
 class Gateway:
     """All connections of one node."""
@@ -93,14 +88,10 @@ class Gateway:
         """The latest progress of jobs that run here, by number: the table is told less often."""
         self.untold_progress: dict[int, Connection] = {}
         """Of these, those whose latest progress the table has not been told, and whose worker says it."""
-        self.endings: dict[int, Ending] = {}
-        """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
-        self._overdue: dict[int, Ending] = {}
-        """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
         self.overloaded = False
         """Whether so much is on its way to the table, or to other nodes, that nobody is read from."""
         self.draining = False
-        self._drained: Callable[[], None] | None = None
+        """Whether nothing more is given out: the node is to stop."""
         self._configuration = configuration
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
@@ -113,10 +104,12 @@ class Gateway:
         self._flush: asyncio.Handle | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
         self._stall_check: asyncio.TimerHandle | None = None
-        self.relay = Relay(self.table, driver.name, send, self._reported)
-        self._listening = Listening(driver.name, self.table, self._say)
+        self.telling = Telling(self, send)
+        self.relay = self.telling.relay
+        self._listening = self.telling.listening
         self.assigning = Assigning(self)
         self._company = Company(self)
+        self._draining = Draining(self)
         self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
             **requests.handlers(self),
             **reports.handlers(self),
@@ -130,9 +123,9 @@ class Gateway:
             NoJob: self.assigning.no_job,
             Reserved: self.assigning.reserved,
             Revoked: self._revoked,
-            Failed: self._failed,
-            Ended: self._ended,
-            Concluded: self._concluded,
+            Failed: self.telling.failed,
+            Ended: self.telling.ended,
+            Concluded: self.telling.concluded,
             Settled: self._settled,
         }
 
@@ -180,7 +173,8 @@ class Gateway:
                 self.untold_progress.pop(job.number, None)
         if connection.opened:
             self.driver.propose(SessionClose(connection.number))
-        self.check_drained()
+        if self.draining:
+            self.check_drained()
         if error is not None:
             log.debug("connection_lost", peer=connection.peer, error=str(error))
 
@@ -227,9 +221,10 @@ class Gateway:
     def send_later(self, connection: Connection) -> None:
         """Write what this connection has to send at the end of the turn."""
         self._unsent.append(connection)
-        self._flush_later()
+        self.flush_later()
 
-    def _flush_later(self) -> None:
+    def flush_later(self) -> None:
+        """Write everything there is to write at the end of the turn."""
         if self._flush is None and not self.driver.in_turn:
             self._flush = self._loop.call_soon(self.flush)
 
@@ -298,15 +293,7 @@ class Gateway:
 
     def _revoked(self, effect: Revoked) -> None:
         job = effect.job
-        ending = self.endings.pop(job.number, None)
-        if ending is not None:
-            # Its time limit was over: they have its result although it has to run again.
-            self._overdue[job.number] = ending
-            kind, args, told = ending
-            report = Report(job.number, [], kind, args)
-            for listener in told:
-                if listener.node.name == self.driver.name:
-                    self._listening.told(listener.number, report)
+        self.telling.revoked(job)
         connection = self.connections.get(effect.session)
         if connection is None or connection.worker is None:
             return
@@ -317,35 +304,12 @@ class Gateway:
         if worker.running.pop(job.handle, None) is not None and effect.why is Revocation.CANCELLED:
             worker.muted.add(job.handle)
 
-    def _failed(self, effect: Failed) -> None:
-        if self._listening.failed(effect.session, effect.job):
-            return
-        connection = self.connections.get(effect.session)
-        if connection is not None:
-            connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
+    # -- progress -----------------------------------------------------------------------------------------------------
 
-    def _concluded(self, effect: Concluded) -> None:
-        if effect.session in self.connections:
-            self._listening.concluded(effect)
-
-    def _ended(self, effect: Ended) -> None:
-        """Tell how the job ended those who began to listen while its end was on its way to the table."""
-        job = effect.job
-        overdue = self._overdue.pop(job.number, None)
-        ending = self.endings.pop(job.number, overdue)
-        self._listening.ended(job.number)
-        if overdue is not None:
-            # It was kept for the same worker once more when the table heard of the end.
-            connection = self.connections.get(effect.session)
-            if connection is not None and connection.worker is not None:
-                self.assigning.drop(connection.worker, effect)
-        if self._drained is not None:
-            self.check_drained()
-        if ending is not None and job.listeners:
-            kind, args, told = ending
-            untold = [listener for listener in job.listeners if listener not in told]
-            if untold:
-                self.tell(job, untold, kind, args)
+    def forget_progress(self, job: Job) -> None:
+        """Drop what is known of the job's progress."""
+        if self.progress and self.progress.pop(job.number, None) is not None:
+            self.untold_progress.pop(job.number, None)
 
     def watch_progress(self) -> None:
         """See to it that untold progress is told."""
@@ -356,69 +320,17 @@ class Gateway:
         self._progress_timer = None
         reports.tell_progress(self)
 
-    # -- listeners ----------------------------------------------------------------------------------------------------
-
-    def tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
-        """Send a worker's report on a job to these listeners, wherever they are."""
-        here = self.driver.name
-        elsewhere: dict[Node, list[int]] | None = None
-        for listener in listeners:
-            if listener.node.name == here:
-                self._say(listener.number, kind, args)
-            elif elsewhere is None:
-                elsewhere = {listener.node: [listener.number]}
-            else:
-                elsewhere.setdefault(listener.node, []).append(listener.number)
-        if elsewhere is not None:
-            for node, sessions in elsewhere.items():
-                self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
-            self._flush_later()
+    # -- other nodes --------------------------------------------------------------------------------------------------
 
     def parcel(self, node: str, parcel: Parcel) -> None:
         """Take what another node's workers report, or the receipt for what was reported there."""
-        self.relay.received(node, parcel)
-        self._flush_later()
-
-    def _say(self, session: int, kind: PacketType, args: list[bytes]) -> None:
-        connection = self.connections.get(session)
-        if connection is None:
-            return
-        if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
-            connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
-        else:
-            connection.send(encode_response(kind, *args))
-
-    def _reported(self, report: Report) -> None:
-        """Pass on what a worker of another node says."""
-        sessions = [session for session in report.sessions if session in self.connections]
-        ending = self.endings.get(report.job)
-        if ending is not None:
-            # A worker here ended it too, after its time limit was over, which this node does not know yet.
-            told = {listener.number for listener in ending[2] if listener.node.name == self.driver.name}
-            sessions = [session for session in sessions if session not in told]
-        self._listening.reported(Report(report.job, sessions, report.kind, report.args))
+        self.telling.received(node, parcel)
 
     def tick(self) -> None:
-        """Look after what other nodes owe this one, and this one them."""
-        self._listening.tick()
-        self.relay.tick()
-        if self._overdue:
-            self._overdue = {number: ending for number, ending in self._overdue.items() if number in self.table.jobs}
+        """See to what nothing else reminds of."""
+        self.telling.tick()
         if self.draining:
-            self._hang_up_on_the_idle()
-            self.check_drained()
-
-    def listeners_of(self, job: Job) -> Iterable[Session]:
-        """Tell who is to hear of this job."""
-        if not self._listening.remembers_ends:
-            return job.listeners
-        here, was_told = self.driver.name, self._listening.was_told
-        return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
-
-    def forget_progress(self, job: Job) -> None:
-        """Drop what is known of the job's progress."""
-        if self.progress and self.progress.pop(job.number, None) is not None:
-            self.untold_progress.pop(job.number, None)
+            self._draining.go_on()
 
     # -- stalls and the end -------------------------------------------------------------------------------------------
 
@@ -437,17 +349,12 @@ class Gateway:
     @property
     def running(self) -> int:
         """How many jobs the workers of this node run at the moment."""
-        return sum(len(c.worker.running) for c in self.connections.values() if c.worker is not None)
+        return self._draining.running
 
     @property
     def awaited(self) -> int:
         """How many jobs that workers of other nodes have are waited for by clients of this one."""
-        here = self.table.nodes.get(self.driver.name)
-        return 0 if here is None else sum(self._awaits(session) for session in list(here.sessions.values()))
-
-    def _awaits(self, session: Session) -> bool:
-        jobs = self.table.jobs
-        return any(number in jobs and jobs[number].holder is not None for number in session.listening)
+        return self._draining.awaited
 
     def drain(self, drained: Callable[[], None]) -> None:
         """Give out nothing more: reservations go back, workers are told NO_JOB, new connections are refused.
@@ -457,27 +364,11 @@ class Gateway:
         """
         self.draining = True
         self.assigning.drain()
-        self._drained = drained
-        self._hang_up_on_the_idle()
-        self.check_drained()
+        self._draining.begin(drained)
 
     def check_drained(self) -> None:
-        """Say so when no job runs here any more, or is waited for here."""
-        if self._drained is not None and not self.running and not self.awaited:
-            self._drained()
-            self._drained = None
-
-    def _hang_up_on_the_idle(self) -> None:
-        if self.driver.alone:
-            return  # they have nowhere to go
-        here = self.table.nodes.get(self.driver.name)
-        sessions = here.sessions if here is not None else {}
-        for number, connection in list(self.connections.items()):
-            session = sessions.get(number)
-            worker = connection.worker
-            busy = connection.waiting or (worker is not None and worker.running)
-            if not busy and not (session is not None and session.listening):
-                connection.close()
+        """See whether anything is left to wait for, while draining."""
+        self._draining.check()
 
     def begin(self, incarnation: int) -> None:
         """Begin with the sessions of a new incarnation of this node."""
@@ -494,11 +385,9 @@ class Gateway:
             connection.opened = False
             connection.close()
         self.connections.clear()
-        self.endings.clear()
-        self._overdue.clear()
         self.progress.clear()
         self.untold_progress.clear()
-        self._listening.reset()
+        self.telling.reset()
 
     def close(self) -> None:
         """Close every connection, once what it was sent is written."""

@@ -1,6 +1,6 @@
 """What workers say of their jobs. It goes straight to those who listen; the table learns only what it must agree on.
 
-Not for: assigning jobs (`node.gateway.requests` and the effects in `node.gateway.gateway`).
+Not for: how it gets to listeners (`telling`), or who gets a job (`assigning`).
 """
 
 from collections.abc import Callable
@@ -34,11 +34,13 @@ def handlers(gateway: "Gateway") -> dict[PacketType, Callable[[Connection, list[
 
 
 def _passing(gateway: "Gateway", kind: PacketType) -> Callable[[Connection, list[bytes]], None]:
+    telling = gateway.telling
+
     def report(connection: Connection, args: list[bytes]) -> None:
         job = _held(connection, args[0])
         if job is not None:
             if job.listeners:
-                gateway.tell(job, gateway.listeners_of(job), kind, args)
+                telling.tell(job, telling.listeners_of(job), kind, args)
         elif not _muted(connection, args[0]):
             connection.send(_NOT_HELD_DATA)
 
@@ -46,6 +48,8 @@ def _passing(gateway: "Gateway", kind: PacketType) -> Callable[[Connection, list
 
 
 def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
+    telling = gateway.telling
+
     def report(connection: Connection, args: list[bytes]) -> None:
         job = _held(connection, args[0])
         if job is None:
@@ -53,7 +57,7 @@ def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
                 connection.send(_NOT_HELD)
             return
         if job.listeners:
-            gateway.tell(job, gateway.listeners_of(job), PacketType.WORK_STATUS, args)
+            telling.tell(job, telling.listeners_of(job), PacketType.WORK_STATUS, args)
         gateway.progress[job.number] = (parse_progress(args[1]), parse_progress(args[2]))
         if job.number not in gateway.untold_progress:
             gateway.untold_progress[job.number] = connection
@@ -72,6 +76,7 @@ def tell_progress(gateway: "Gateway") -> None:
 
 def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[Connection, list[bytes]], None]:
     driver = gateway.driver
+    telling = gateway.telling
 
     def report(connection: Connection, args: list[bytes]) -> None:
         handle = args[0]
@@ -85,8 +90,8 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
             worker.excepted.append(handle)
         listeners = job.listeners
         if listeners:
-            gateway.tell(job, gateway.listeners_of(job), kind, args)
-        gateway.endings[job.number] = (kind, args, tuple(listeners))
+            telling.tell(job, telling.listeners_of(job), kind, args)
+        telling.endings[job.number] = (kind, args, tuple(listeners))
         if gateway.progress:
             gateway.forget_progress(job)
         gateway.assigning.finished(job)

@@ -106,7 +106,7 @@ class _Requests:
 
         def answer() -> None:
             job = self._table.find(handle)
-            if job is None or job.number in self._gateway.endings:
+            if job is None or job.number in self._gateway.telling.endings:
                 values = [b"0"] * 4
             else:
                 numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
@@ -122,7 +122,7 @@ class _Requests:
 
         def answer() -> None:
             job = self._table.find_unique(unique) if unique else None
-            if job is None or job.number in self._gateway.endings:
+            if job is None or job.number in self._gateway.telling.endings:
                 values = [b"0"] * 5
             else:
                 numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))

@@ -145,7 +145,7 @@ class TestResults:
         node.wait(1)
         assert client.hears() == []
         assert node.table.jobs == {}
-        assert node.gateway.endings == {}
+        assert node.gateway.telling.endings == {}
 
     def test_reach_once_who_began_to_listen_while_the_end_was_on_its_way(self, node):
         worker, first, handle = self.running(node)
@@ -174,7 +174,7 @@ class TestResults:
         rescuer.say(T.WORK_COMPLETE, handle, b"again")
         node.wait(0.01)
         assert client.hears() == []
-        assert node.gateway._listening._told == node.gateway.endings == node.table.jobs == {}
+        assert node.gateway._listening._told == node.gateway.telling.endings == node.table.jobs == {}
 
     def test_of_a_run_whose_time_is_over_are_refused(self, node):
         worker, client, handle = self.running(node, limit=b"1")

@@ -137,7 +137,7 @@ class TestAnEndThatCameLate:
         assert late.hears() == [(PacketType.JOB_CREATED, handle), (PacketType.WORK_COMPLETE, handle, b"r")]
         assert client.hears() == []
         assert not worker.connection.worker.reserved
-        assert node.gateway.endings == node.gateway._overdue == {}
+        assert node.gateway.telling.endings == node.gateway.telling._overdue == {}
 
 
 class TestReservingAhead:

@@ -1,7 +1,7 @@
 """The connections of a simulated node: what `node.gateway` is to the driver, without packets.
 
 Reports of workers on other nodes, and to them, go through the real `node.relay` and `node.gateway.listening`; how a
-job ended here is kept until the table knows, as `node.gateway.gateway` does. Not for: what actors do with what they
+job ended here is kept until the table knows, as `node.gateway.telling` does. Not for: what actors do with what they
 are told.
 """
 

@@ -692,8 +692,8 @@ MUTANTS = (
     ),
     Mutant(
         "a word that the table took late is kept from who joined",
-        "node/gateway/gateway.py",
-        "            self._overdue[job.number] = ending\n",
+        "node/gateway/telling.py",
+        "        self._overdue[job.number] = ending\n",
         "",
     ),
 )

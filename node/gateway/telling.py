@@ -1,0 +1,152 @@
+"""What workers say of their jobs, on its way to whoever listens: here at once, elsewhere by way of their nodes.
+
+The table learns of a job's end later than the listeners. Until it does the end is kept, for those who begin to listen
+meanwhile. Not for: what workers may say, and what the table is told (`reports`); what listeners here are told of jobs
+that run elsewhere, and when (`listening`); how reports get to other nodes (`node.relay`).
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
+from node.gateway.listening import Listening
+from node.relay import Parcel, Relay, Report, Send
+from protocol import PacketType, encode_response
+
+if TYPE_CHECKING:
+    from node.gateway.gateway import Gateway
+
+Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
+"""How a job ended by its worker's word, and which listeners have been told."""
+
+
+class Telling:
+    """The reports that one node's workers make, and that its clients hear."""
+
+    def __init__(self, gateway: "Gateway", send: Send) -> None:
+        """`send` takes reports to other nodes."""
+        self.endings: dict[int, Ending] = {}
+        """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self._overdue: dict[int, Ending] = {}
+        """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
+        self._gateway = gateway
+        self._name = gateway.driver.name
+        self._table = gateway.table
+        self._connections = gateway.connections
+        self.relay = Relay(self._table, self._name, send, self._reported)
+        """The reports to other nodes, and from them."""
+        self.listening = Listening(self._name, self._table, self._say)
+        """Those here who listen to jobs that run elsewhere."""
+
+    # -- what is said here --------------------------------------------------------------------------------------------
+
+    def tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
+        """Send a worker's report on a job to these listeners, wherever they are."""
+        here = self._name
+        elsewhere: dict[Node, list[int]] | None = None
+        for listener in listeners:
+            if listener.node.name == here:
+                self._say(listener.number, kind, args)
+            elif elsewhere is None:
+                elsewhere = {listener.node: [listener.number]}
+            else:
+                elsewhere.setdefault(listener.node, []).append(listener.number)
+        if elsewhere is not None:
+            for node, sessions in elsewhere.items():
+                self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
+            self._gateway.flush_later()
+
+    def listeners_of(self, job: Job) -> Iterable[Session]:
+        """Tell who is to hear of this job."""
+        if not self.listening.remembers_ends:
+            return job.listeners
+        here, was_told = self._name, self.listening.was_told
+        return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
+
+    def _say(self, session: int, kind: PacketType, args: list[bytes]) -> None:
+        connection = self._connections.get(session)
+        if connection is None:
+            return
+        if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
+            connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
+        else:
+            connection.send(encode_response(kind, *args))
+
+    # -- what is said elsewhere ---------------------------------------------------------------------------------------
+
+    def received(self, node: str, parcel: Parcel) -> None:
+        """Take what another node's workers report, or the receipt for what was reported there."""
+        self.relay.received(node, parcel)
+        self._gateway.flush_later()
+
+    def _reported(self, report: Report) -> None:
+        """Pass on what a worker of another node says."""
+        sessions = [session for session in report.sessions if session in self._connections]
+        ending = self.endings.get(report.job)
+        if ending is not None:
+            # A worker here ended it too, after its time limit was over, which this node does not know yet.
+            told = {listener.number for listener in ending[2] if listener.node.name == self._name}
+            sessions = [session for session in sessions if session not in told]
+        self.listening.reported(Report(report.job, sessions, report.kind, report.args))
+
+    # -- what the table says ------------------------------------------------------------------------------------------
+
+    def revoked(self, job: Job) -> None:
+        """Note that a job was taken from its worker here, which may have ended it by then."""
+        ending = self.endings.pop(job.number, None)
+        if ending is None:
+            return
+        # Its time limit was over: they have its result although it has to run again.
+        self._overdue[job.number] = ending
+        kind, args, told = ending
+        report = Report(job.number, [], kind, args)
+        for listener in told:
+            if listener.node.name == self._name:
+                self.listening.told(listener.number, report)
+
+    def ended(self, effect: Ended) -> None:
+        """Tell how the job ended those who began to listen while its end was on its way to the table."""
+        job = effect.job
+        overdue = self._overdue.pop(job.number, None)
+        ending = self.endings.pop(job.number, overdue)
+        self.listening.ended(job.number)
+        if overdue is not None:
+            # It was kept for the same worker once more when the table heard of the end.
+            connection = self._connections.get(effect.session)
+            if connection is not None and connection.worker is not None:
+                self._gateway.assigning.drop(connection.worker, effect)
+        if self._gateway.draining:
+            self._gateway.check_drained()
+        if ending is not None and job.listeners:
+            kind, args, told = ending
+            untold = [listener for listener in job.listeners if listener not in told]
+            if untold:
+                self.tell(job, untold, kind, args)
+
+    def concluded(self, effect: Concluded) -> None:
+        """Note that a job ended that ran elsewhere: whoever listens here is told by its worker's node."""
+        if effect.session in self._connections:
+            self.listening.concluded(effect)
+
+    def failed(self, effect: Failed) -> None:
+        """Tell a listener that a job is over whose end its worker does not say, unless it did."""
+        if self.listening.failed(effect.session, effect.job):
+            return
+        connection = self._connections.get(effect.session)
+        if connection is not None:
+            connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
+
+    # -- as time goes on ----------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Look after what other nodes owe this one, and this one them."""
+        self.listening.tick()
+        self.relay.tick()
+        if self._overdue:
+            self._overdue = {number: ending for number, ending in self._overdue.items() if number in self._table.jobs}
+
+    def reset(self) -> None:
+        """Forget all of them: the table has let them go."""
+        self.endings.clear()
+        self._overdue.clear()
+        self.listening.reset()
