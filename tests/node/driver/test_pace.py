@@ -1,0 +1,81 @@
+"""The pace of entries: how many writes there may be under way, and how long a crowd waits between two entries."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from node.driver.gathering import CROWD
+from node.driver.pace import ENTRY_GAP, MAX_SMALL_WRITES, MAX_WRITES, Pace
+from tests.node.stillness import StillLoop
+
+
+class Road:
+    """A pace, and all it looks at."""
+
+    def __init__(self) -> None:
+        self.loop = StillLoop()
+        self.intake = SimpleNamespace(crowd=0)
+        self.writing = SimpleNamespace(under_way=0)
+        self.told: list[float] = []
+        self.pace = Pace(self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
+
+
+@pytest.fixture
+def road():
+    return Road()
+
+
+class TestTheDisk:
+    def test_allows_one_write_after_an_entry_of_many_commands(self, road):
+        road.intake.crowd = CROWD
+        road.writing.under_way = MAX_WRITES - 1
+        assert road.pace.disk_allows(alone=False)
+        road.writing.under_way = MAX_WRITES
+        assert not road.pace.disk_allows(alone=False)
+
+    def test_allows_another_after_an_entry_of_few(self, road):
+        road.intake.crowd = CROWD - 1
+        road.writing.under_way = MAX_SMALL_WRITES - 1
+        assert road.pace.disk_allows(alone=False)
+        road.writing.under_way = MAX_SMALL_WRITES
+        assert not road.pace.disk_allows(alone=False)
+
+    def test_is_all_there_is_to_wait_for_when_no_other_node_can_go_ahead_with_it(self, road):
+        road.writing.under_way = MAX_WRITES
+        assert not road.pace.disk_allows(alone=True)
+
+    def test_that_is_busy_takes_no_entry_though_it_is_time_for_one(self, road):
+        road.writing.under_way = MAX_SMALL_WRITES
+        assert not road.pace.allows(alone=False)
+        road.loop.advance(2 * ENTRY_GAP)
+        assert road.told == []
+
+
+class TestACrowd:
+    def test_waits_between_two_entries_and_is_called_once_it_has(self, road):
+        road.intake.crowd = CROWD
+        began = road.loop.time()
+        assert road.pace.allows(alone=False)
+        assert not road.pace.allows(alone=False)
+        assert not road.pace.allows(alone=False)
+        road.loop.advance(2 * ENTRY_GAP)
+        assert road.told == [began + ENTRY_GAP]
+        assert road.pace.allows(alone=False)
+
+    def test_does_not_wait_where_there_is_no_other_node(self, road):
+        road.intake.crowd = CROWD
+        assert [road.pace.allows(alone=True) for _ in range(3)] == [True] * 3
+
+    def test_that_has_gone_waits_no_more(self, road):
+        road.intake.crowd = CROWD
+        assert road.pace.allows(alone=False)
+        road.intake.crowd = CROWD - 1
+        assert road.pace.allows(alone=False)
+
+    def test_is_called_no_more_at_the_end(self, road):
+        road.intake.crowd = CROWD
+        assert road.pace.allows(alone=False)
+        assert not road.pace.allows(alone=False)
+        road.pace.cancel()
+        road.loop.advance(2 * ENTRY_GAP)
+        assert road.told == []
