@@ -34,7 +34,7 @@ _HANGING_UP: Final = 2
 """Failures in a row after which an address that hangs up is said to do so: a node that ends does it as well."""
 
 _HUNG_UP: Final = "it hangs up on the request for a link: perhaps it speaks TLS, and this node was given no --mesh-cert"
-_HUNG_UP_ON_TLS: Final = "TLS: it hangs up: it does not trust this node's certificate, as the log of the node there says"
+_HUNG_UP_ON_TLS: Final = "TLS: it hangs up: it does not trust this node's certificate, says the log of the node there"
 
 _log: Final = structlog.get_logger()
 
