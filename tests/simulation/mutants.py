@@ -770,7 +770,7 @@ def main() -> int:
     """Hunt every mutant, or those named on the command line; return 1 if one survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of the mutants to hunt")
-    parser.add_argument("--seeds", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--start", type=int, default=1)
     parser.add_argument("--patience", type=int, default=300, help="seconds for each net")
     options = parser.parse_args()
