@@ -165,6 +165,8 @@ class _Server:
         )
         self._status.driver, self._status.gateway = driver, gateway
         self._status.group = found.record.group
+        if cut_off := self._status.cut_off:
+            log.error("cut_off", reason=cut_off)
         disk.start()
         try:
             if self._membership is not None and self._peers is not None:

@@ -1,0 +1,62 @@
+"""What a node says of itself when it does not serve: the reason must lead an operator to what is wrong."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cluster.raft import Configuration as GroupConfiguration
+from node.configuration import Configuration
+from node.status import NodeStatus
+
+
+@pytest.fixture
+def status():
+    return NodeStatus(Configuration(name="a", data_dir=Path("/nowhere")), "a-1")
+
+
+def driver(*members, leader=""):
+    """Give a driver of the node a-1 that does not serve."""
+    raft = SimpleNamespace(
+        configuration=GroupConfiguration(members),
+        followers={},
+        leader=leader,
+        term=3,
+        role="follower",
+        last_index=5,
+        commit=5,
+        applied_index=5,
+    )
+    return SimpleNamespace(raft=raft, name="a-1", leads=False, serving=False, leader_changes=0)
+
+
+def linked(troubles):
+    """Give peers without a link."""
+    return SimpleNamespace(mesh=SimpleNamespace(peers={}, troubles=troubles))
+
+
+class TestTheReason:
+    def test_names_the_secret_that_a_member_of_a_group_was_not_given(self, status):
+        status.driver = driver("a-1", "b-1", "c-1")
+        reason = status.status().node.reason
+        assert reason.startswith("this node is in a group with b-1, c-1 and was given no secret")
+        assert "--secret-file" in reason
+
+    def test_is_another_where_the_group_is_this_node_alone(self, status):
+        status.driver = driver("a-1")
+        assert "secret" not in status.status().node.reason
+        assert status.cut_off == ""
+
+    def test_comes_with_the_reasons_why_there_are_no_links(self, status):
+        status.driver = driver("a-1", "b-1")
+        status.membership = SimpleNamespace(reason="", removed=False, name_of=lambda node: node)
+        status.peers = linked({"10.0.0.2:4731": "the two nodes do not have the same cluster secret"})
+        reason = status.status().node.reason
+        assert reason.startswith("no leader is known")
+        assert reason.endswith("; no link with 10.0.0.2:4731: the two nodes do not have the same cluster secret")
+
+    def test_is_enough_by_itself_for_a_node_that_was_removed(self, status):
+        status.driver = driver("b-1")
+        status.membership = SimpleNamespace(reason="it was removed", removed=True, name_of=lambda node: node)
+        status.peers = linked({"10.0.0.2:4731": "a was removed from the group"})
+        assert status.status().node.reason == "it was removed"
