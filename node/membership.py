@@ -5,6 +5,7 @@ Not for: the decisions, which are theirs, or links and consensus, which carry th
 """
 
 import asyncio
+import contextlib
 import math
 import random
 import time
@@ -52,6 +53,8 @@ WORTH_LOGGING: Final = 1.0
 
 WORTH_DOUBTING: Final = 5.0
 """Seconds for which something must be wrong with a member: to a process that was stopped, all clocks seem wrong."""
+TRANSFER_INTERVAL: Final = 5.0
+"""Seconds between two attempts to let another node lead because this one's clock is wrong."""
 
 log = structlog.get_logger()
 
@@ -77,6 +80,8 @@ class Membership:
         self._since = 0.0
         """Since when that is the reason."""
         self._logged = ""
+        self._next_transfer = 0.0
+        """When leadership may be given away for the clock's sake."""
         self._doubted: dict[str, float] = {}
         """Since when something is wrong with a member; infinity once it was logged."""
         self._configuration = configuration
@@ -151,6 +156,7 @@ class Membership:
             self._machine.tick(_now(), _wall())
             self._carry_out()
         self._doubt()
+        self._heed_the_clock()
         if self.reason != self._logged and self._loop.time() - self._since >= WORTH_LOGGING:
             self._logged = self.reason
             if self.reason:
@@ -165,6 +171,19 @@ class Membership:
             if now - self._doubted[node] >= WORTH_DOUBTING:
                 self._doubted[node] = math.inf
                 log.warning("doubtful_member", node=node, reason=reason)
+
+    def _heed_the_clock(self) -> None:
+        """Let another node lead where this one's clock is wrong: delayed jobs and time limits go by the leader's."""
+        driver, machine, now = self._driver, self._machine, self._loop.time()
+        if driver is None or not driver.leads or not isinstance(machine, Admission) or not machine.astray:
+            self._next_transfer = now + WORTH_DOUBTING
+            return
+        heirs = [voter for voter in driver.raft.configuration.voters if voter in self._peers.mesh.peers]
+        if heirs and now >= self._next_transfer:
+            self._next_transfer = now + TRANSFER_INTERVAL
+            log.error("clock_astray", why="most members' clocks differ from this node's: it leaves leading to another")
+            with contextlib.suppress(RefusedError):
+                driver.transfer(self._random.choice(heirs))
 
     def close(self) -> None:
         """Do nothing more."""

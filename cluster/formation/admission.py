@@ -26,7 +26,7 @@ from cluster.formation.messages import (
     Transfer,
     Withdrawn,
 )
-from cluster.formation.neighbours import Neighbours, clock_objection, namesakes
+from cluster.formation.neighbours import MAX_CLOCK_DIFFERENCE, Neighbours, clock_objection, namesakes
 from cluster.formation.record import Founder, Joiner, encode_record
 from cluster.raft import Configuration, bootstrap
 
@@ -157,6 +157,17 @@ class Admission:
             elif other.name == own.name:
                 found.append((other.node, namesakes(own.name, own.node, other.node)))
         return tuple(found)
+
+    @property
+    def astray(self) -> bool:
+        """Tell whether this node's clock is too far from those of most members for its word on the time to count."""
+        members = self._configuration.members
+        off = [
+            other.node
+            for other in self._neighbours.present
+            if other.node in members and abs(self._neighbours.clock_difference(other.node)) > MAX_CLOCK_DIFFERENCE
+        ]
+        return len(off) > len(members) // 2
 
     def take(self) -> list[Action]:
         """Take what there is to do, in order; empty when there is nothing."""

@@ -369,6 +369,15 @@ class TestDoubts:
             ("b-1", "a-1 and b-1 are both called a: give each node a --name of its own"),
         )
 
+    def test_are_of_this_nodes_own_clock_where_most_members_have_another_time(self):
+        member = Member()
+        member.meet("b-1", time=WALL + member.now + 300_000)
+        assert not member.admission.astray
+        member.meet("c-1", time=WALL + member.now + 300_000)
+        assert member.admission.astray
+        member.meet("c-1", time=WALL + member.now + 300)
+        assert not member.admission.astray
+
     def test_are_none_of_those_who_are_no_members(self):
         member = Member()
         member.meet("d-1", name="a", time=0, state=State.JOINING)
