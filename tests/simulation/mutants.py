@@ -691,6 +691,24 @@ MUTANTS = (
         "node.effects.append(Created(command.session, job, listens=True))\n            return",
     ),
     Mutant(
+        "who was told by a worker here is told again by another node's",
+        "node/gateway/telling.py",
+        "            sessions = [session for session in sessions if session not in told]\n",
+        "",
+    ),
+    Mutant(
+        "words are awaited for who has left",
+        "node/gateway/telling.py",
+        "        if effect.session in self._connections:\n            self.listening.concluded(effect)\n",
+        "        self.listening.concluded(effect)\n",
+    ),
+    Mutant(
+        "who joins while the end is on its way is not told",
+        "node/gateway/telling.py",
+        "            if untold:\n                self.tell(job, untold, kind, args)\n",
+        "",
+    ),
+    Mutant(
         "a word that the table took late is kept from who joined",
         "node/gateway/telling.py",
         "        self._overdue[job.number] = ending\n",
