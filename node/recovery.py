@@ -150,6 +150,15 @@ def found_alone(store: Store, identity: Identity) -> Identity:
     return Identity(identity.node, record)
 
 
+def check_alone(node: str, members: Iterable[str], directory: Path) -> None:
+    """See that a node that links to nobody can work: that its group is itself. Raises `RecoveryError`."""
+    if others := _others(members, node):
+        raise RecoveryError(
+            f"{directory} belongs to a node of a group with {others}, which cannot work alone. Start it with the "
+            "cluster's secret, as before (--secret-file, GEARMESH_SECRET; --insecure if the cluster has none)."
+        )
+
+
 def new_group() -> str:
     """Make the id of a group that is being founded."""
     return secrets.token_hex(8)

@@ -35,7 +35,7 @@ from node.offload import Offloading
 from node.peers import Nobody, Peers
 from node.pidfile import pid_file
 from node.privileges import drop_privileges
-from node.recovery import Recovery, found_alone, identify, resume
+from node.recovery import Recovery, check_alone, found_alone, identify, resume
 from node.relay import Parcel, Send
 from node.site import ChangeRefusedError, Site
 from node.status import NodeStatus
@@ -157,7 +157,10 @@ class _Server:
         disk = StorageThread(self._store, loop.call_soon_threadsafe, self._failed)
         with _closing_on_error(self._store):
             found = resume(self._store, disk.read)
-        self._driver = driver = self._make_driver(found, disk)
+            driver = self._make_driver(found, disk)
+            if self._membership is None:
+                check_alone(driver.name, driver.raft.configuration.members, settings.data_dir)
+        self._driver = driver
         send: Send = Nobody().parcel if self._peers is None else self._peers.parcel
         self._gateway = gateway = Gateway(settings, driver, send)
         self._doors = doors = Doors(
@@ -165,8 +168,6 @@ class _Server:
         )
         self._status.driver, self._status.gateway = driver, gateway
         self._status.group = found.record.group
-        if cut_off := self._status.cut_off:
-            log.error("cut_off", reason=cut_off)
         disk.start()
         try:
             if self._membership is not None and self._peers is not None:

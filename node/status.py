@@ -71,19 +71,6 @@ class NodeStatus:
             raft=self._figures(driver) if driver is not None else None,
         )
 
-    @property
-    def cut_off(self) -> str:
-        """Why this node cannot take part in its group however long it waits; empty when it can."""
-        if self.driver is None or self.membership is not None:
-            return ""
-        others = [node for node in self.driver.raft.configuration.members if node != self._node]
-        if not others:
-            return ""
-        return (
-            f"this node is in a group with {', '.join(others)} and was given no secret, so it links to nobody: start "
-            "it with the secret of its cluster (--secret-file, GEARMESH_SECRET; --insecure if the cluster has none)"
-        )
-
     async def table_figures(self) -> TableFigures | None:
         """Return the job table in numbers."""
         return None if self.driver is None else await read_table(self.driver.table)
@@ -149,8 +136,6 @@ class NodeStatus:
         if driver is None:
             return "recovering"
         if not driver.raft.leader:
-            if cut_off := self.cut_off:
-                return cut_off
             return "no leader is known: a majority of the group's voters cannot be reached, or an election is on"
         if not driver.serving:
             return "catching up with the group"

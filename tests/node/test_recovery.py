@@ -131,6 +131,15 @@ def live(tmp_path):
         life.store.close()
 
 
+class TestANodeThatLinksToNobody:
+    def test_may_work_when_its_group_is_itself(self, tmp_path):
+        recovery.check_alone("a-1", ("a-1",), tmp_path)
+
+    def test_is_told_to_have_the_secret_when_there_are_others(self, tmp_path):
+        with pytest.raises(RecoveryError, match=r"a group with b-1, c-1, which cannot work alone.*--secret-file"):
+            recovery.check_alone("a-1", ("a-1", "b-1", "c-1"), tmp_path)
+
+
 class TestBlank:
     def test_becomes_a_group_of_one_under_the_new_id(self, tmp_path):
         store = Store.open(tmp_path)

@@ -36,17 +36,6 @@ def linked(troubles):
 
 
 class TestTheReason:
-    def test_names_the_secret_that_a_member_of_a_group_was_not_given(self, status):
-        status.driver = driver("a-1", "b-1", "c-1")
-        reason = status.status().node.reason
-        assert reason.startswith("this node is in a group with b-1, c-1 and was given no secret")
-        assert "--secret-file" in reason
-
-    def test_is_another_where_the_group_is_this_node_alone(self, status):
-        status.driver = driver("a-1")
-        assert "secret" not in status.status().node.reason
-        assert status.cut_off == ""
-
     def test_comes_with_the_reasons_why_there_are_no_links(self, status):
         status.driver = driver("a-1", "b-1")
         status.membership = SimpleNamespace(reason="", removed=False, name_of=lambda node: node)
