@@ -68,9 +68,14 @@ def _check_company(collected: Collected, *, shared: bool) -> None:
     if shared and insecure:
         given = SECRET_VARIABLE if "secret_file" not in chosen else place("secret_file")
         collected.problems.append(f"{place('insecure')}: {given} is given too: say one or the other")
-    if shared or insecure:
-        return
     expected = chosen.get("expect", 1)
+    if shared or insecure:
+        if chosen.get("peer") and expected == 1:
+            collected.warnings.append(
+                f"{place('peer')}: with --expect 1 a new node founds a cluster of its own if nobody answers in time: "
+                "--expect with the number of nodes that are to found the cluster, also for those that join it later"
+            )
+        return
     if expected > 1:
         collected.problems.append(f"{place('expect')}: {expected} nodes need a secret that they share: {_HOW_TO_SHARE}")
     if chosen.get("peer"):

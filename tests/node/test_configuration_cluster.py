@@ -171,6 +171,15 @@ class TestAdvertise:
         assert with_secret(advertise="h.test:31000").configuration.advertise == Address("h.test", 31000)
 
 
+class TestFoundingAlone:
+    def test_is_doubtful_where_peers_are_named(self):
+        (warning,) = with_secret(peer=["h1"]).warnings
+        assert warning.startswith("--peer: with --expect 1 a new node founds a cluster of its own")
+
+    def test_is_not_to_be_feared_where_others_are_expected(self):
+        assert with_secret(peer=["h1"], expect="2").warnings == ()
+
+
 class TestCertificates:
     def test_go_together(self):
         files = {"mesh_cert": "/c", "mesh_key": "/k", "mesh_ca": "/a"}
