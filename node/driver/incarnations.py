@@ -117,9 +117,11 @@ class Incarnations:
         now = self._loop.time()
         if self._raft.leader:
             self._led = now
-        # Patience is for an election; there is none where too many are known to be gone.
-        hopeless = not self._raft.leader and not self._vigil.leaves_quorum(self._raft.configuration.voters)
-        led = now - self._led < LEADERLESS_PATIENCE and not hopeless
+            led = True
+        else:
+            # Patience is for an election, by who served before; there is none where too many are known to be gone.
+            patient = now - self._led < LEADERLESS_PATIENCE
+            led = self.serving and patient and self._vigil.leaves_quorum(self._raft.configuration.voters)
         serving = self.open and led and self.member and not self._removed
         if serving == self.serving:
             return

@@ -8,9 +8,25 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from cluster.jobs import Batch, JobTable, Proposal, encode_proposal, propose
+from cluster.jobs import (
+    Batch,
+    Can,
+    Finish,
+    Identify,
+    JobTable,
+    Park,
+    Progress,
+    Proposal,
+    SessionOpen,
+    Take,
+    encode_proposal,
+    propose,
+)
 from cluster.raft import OverloadedError, Position, Raft, RefusedError
-from node.driver.gathering import MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Weighed
+from node.driver.gathering import CROWD, MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Weighed
+
+_PATIENT: Final = frozenset({Finish, Park, Take, Progress, SessionOpen, Can, Identify})
+"""Commands that nobody waits for: they can wait for company."""
 
 MAX_WAITING: Final = 64 << 20
 """Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
@@ -26,6 +42,8 @@ class Intake:
         self._size = 0
         self.crowd = 0
         """How many commands went into the log the last time."""
+        self.urgent = False
+        """Whether somebody waits for something of what waits here."""
         self._taken: dict[str, tuple[int, int, int]] = {}
         """For each node: the incarnation, and the numbers of the first and last command taken in this term."""
 
@@ -57,6 +75,9 @@ class Intake:
             self._taken[batch.node] = (batch.incarnation, start, last)
             self._waiting.append((batch, weight))
             self._size += weight
+            if not self.urgent:
+                commands = batch.commands
+                self.urgent = len(commands) >= CROWD or not all(type(command) in _PATIENT for command in commands)
 
     def _applied(self, batch: Batch) -> int:
         """Tell the number of the last command in the table of the incarnation that a batch is of."""
@@ -84,6 +105,7 @@ class Intake:
                 self.clear()
                 break
             self._size -= weight
+            self.urgent = bool(waiting)
             self.crowd += sum([len(batch.commands) for batch in proposal.batches])
             entered.append((where, proposal))
         return entered
@@ -92,6 +114,7 @@ class Intake:
         """Let go of everything."""
         self._waiting.clear()
         self._size = 0
+        self.urgent = False
         self.crowd = 0
         """How many commands went into the log the last time."""
         self._taken.clear()

@@ -21,6 +21,10 @@ ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes."""
 
 
+PATIENCE: Final = 0.001
+"""Seconds that an entry for which nobody waits is put off, so as to go with one for which somebody does."""
+
+
 class Pace:
     """The pace of one node's entries while it leads. `alone` says that there is no other node in the group."""
 
@@ -33,6 +37,8 @@ class Pace:
         self._entered = 0.0
         """When something last went into the log here."""
         self._gap: Handle | None = None
+        self._patient_until = 0.0
+        """When what nobody waits for goes in all the same; 0: nothing such is being put off."""
 
     def disk_allows(self, *, alone: bool) -> bool:
         """Tell whether the disk is free enough for another entry."""
@@ -48,6 +54,14 @@ class Pace:
             if self._gap is None:
                 self._gap = self._loop.call_later(ENTRY_GAP, self._end_gap)
             return False
+        if not alone and not self._intake.urgent:
+            if not self._patient_until:
+                self._patient_until = now + PATIENCE
+            if now < self._patient_until:
+                if self._gap is None:
+                    self._gap = self._loop.call_later(PATIENCE, self._end_gap)
+                return False
+        self._patient_until = 0.0
         self._entered = now
         return True
 

@@ -263,6 +263,9 @@ class TestAMinority:
         client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
         cluster.wait(0.2)
         assert (client.wire.closed, one.serving) == (True, False)
+        one.driver.linked(two.name)  # it is back, but nobody leads yet
+        cluster.wait(0.2)
+        assert not one.serving
 
     def test_led_by_the_old_leader_likewise(self, cluster):
         leader = cluster.leader

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.driver.gathering import CROWD
-from node.driver.pace import ENTRY_GAP, MAX_SMALL_WRITES, MAX_WRITES, Pace
+from node.driver.pace import ENTRY_GAP, MAX_SMALL_WRITES, MAX_WRITES, PATIENCE, Pace
 from tests.node.stillness import StillLoop
 
 
@@ -14,7 +14,7 @@ class Road:
 
     def __init__(self) -> None:
         self.loop = StillLoop()
-        self.intake = SimpleNamespace(crowd=0)
+        self.intake = SimpleNamespace(crowd=0, urgent=True)
         self.writing = SimpleNamespace(under_way=0)
         self.told: list[float] = []
         self.pace = Pace(self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
@@ -79,3 +79,25 @@ class TestACrowd:
         road.pace.cancel()
         road.loop.advance(2 * ENTRY_GAP)
         assert road.told == []
+
+
+class TestWhatNobodyWaitsFor:
+    def test_goes_with_what_somebody_waits_for(self, road):
+        road.intake.urgent = False
+        assert not road.pace.allows(alone=False)
+        road.intake.urgent = True
+        assert road.pace.allows(alone=False)
+
+    def test_goes_by_itself_after_a_moment(self, road):
+        road.intake.urgent = False
+        began = road.loop.time()
+        assert not road.pace.allows(alone=False)
+        road.loop.advance(2 * PATIENCE)
+        (told,) = road.told
+        assert told - began == pytest.approx(PATIENCE)
+        assert road.pace.allows(alone=False)
+        assert not road.pace.allows(alone=False)
+
+    def test_is_not_put_off_by_a_node_alone(self, road):
+        road.intake.urgent = False
+        assert road.pace.allows(alone=True)
