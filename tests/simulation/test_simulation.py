@@ -186,10 +186,13 @@ class TestTheChecker:
         assert "still wait" in violations("calm")[0]
 
     def test_sees_a_result_that_is_given_up_too_early(self, monkeypatch):
+        tick = Listening.tick
+
         def hasty(self):
             for (number, session), (job, *_) in list(self._awaiting.items()):
                 del self._awaiting[number, session]
                 self._say(session, PacketType.WORK_FAIL, [job.handle])
+            tick(self)
 
         monkeypatch.setattr(Listening, "tick", hasty)
         assert "said to be lost" in violations("lossy")[0]
