@@ -5,6 +5,7 @@ Not for: HTTP (`node.site`), or carrying out what operators want (`node.membersh
 
 from typing import Final
 
+from cluster.discovery.endpoint import is_wildcard
 from cluster.formation import Add, Remove, Transfer
 from cluster.formation.messages import Order
 from node.configuration import Address
@@ -27,8 +28,6 @@ from node.version import VERSION
 
 _TROUBLES: Final = 3
 """Addresses without a link that are named."""
-
-_ANYWHERE: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - recognised, not bound
 
 
 class NodeStatus:
@@ -161,7 +160,7 @@ class NodeStatus:
         def address(node: str) -> str | None:
             if node == driver.name:
                 own = self.mesh_address
-                return str(own) if own is not None and own.host not in _ANYWHERE else None
+                return str(own) if own is not None and not is_wildcard(own.host) else None
             return str(linked[node].address) if node in linked else None
 
         return tuple(

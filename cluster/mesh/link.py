@@ -75,9 +75,7 @@ class Link:
         """Queue a message; tell whether there was room."""
         if self._ended or not self._outbox.put(lane, data):
             return False
-        if not self._flushing and not self.connection.congested:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
         return True
 
     def waiting(self, lane: Lane) -> int:
@@ -89,9 +87,7 @@ class Link:
         if self._ended:
             return
         self._outbox.put_control(encode_control(word))
-        if not self._flushing and not self.connection.congested:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
+        self._flush_soon()
 
     def part(self, word: Goodbye | Refusal) -> None:
         """Say why this link ends, and end it: when the peer has heard it and closed, or after a moment. No event."""
@@ -113,7 +109,11 @@ class Link:
             if not size:
                 return
             room -= size
-        if self._outbox and not self.connection.congested:
+        if self._outbox:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing and not self.connection.congested:
             self._flushing = True
             self._loop.call_soon(self._flush)
 

@@ -22,10 +22,7 @@ def guide(layout: ClusterLayout, *, can_start_again: bool) -> str:
         (f"gearadmin {_at(middle)} --status --workers", "any node answers for all"),
         (f"{shown(list(layout.program))} cluster members --site {first.site}", "who is there, and who leads"),
         (f"curl {first.site}/api/v1/cluster", "the same as JSON"),
-        *(
-            (f"kill -9 $(cat {shlex.quote(str(node.pid_file))})", f"end {node.name} as a power cut would")
-            for node in layout.nodes
-        ),
+        *((_kill(node), f"end {node.name} as a power cut would") for node in layout.nodes),
     ]
     width = max(len(command) for command, _ in tries[1:])
     again = "Enter starts nodes that have ended again. " if can_start_again else ""

@@ -14,6 +14,18 @@ def cluster():
     assert [member.failures for member in cluster] == [[]] * len(list(cluster))
 
 
+def at_work(cluster, one, two):
+    """Let a worker of one node run the job of a client of another; give both, and the job's handle."""
+    worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+    cluster.settle()
+    client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+    cluster.settle()
+    ((_, handle),) = client.hears()
+    worker.say(P.GRAB_JOB)
+    cluster.settle()
+    return worker, client, handle
+
+
 class TestAJob:
     def test_goes_from_a_client_of_one_node_to_a_worker_of_another_and_its_result_back(self, cluster):
         one, two = cluster.followers
@@ -112,13 +124,7 @@ class TestAnOperator:
 class TestTheDeathOfANode:
     def test_gives_its_workers_jobs_to_others_at_once(self, cluster):
         one, two = cluster.followers
-        doomed = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        doomed.say(P.GRAB_JOB)
-        cluster.settle()
+        _, client, handle = at_work(cluster, one, two)
         other = two.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
         cluster.kill(one.name)
         cluster.wait(0.3)
@@ -148,13 +154,7 @@ class TestTheDeathOfANode:
         """The result came straight to the client's node; the end of the job died with the worker's node."""
         one, two = cluster.followers
         leader = cluster.leader
-        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        worker.say(P.GRAB_JOB)
-        cluster.settle()
+        worker, client, handle = at_work(cluster, one, two)
         cluster.cuts.add((one.name, leader.name))
         worker.say(P.WORK_COMPLETE, handle, b"out")
         cluster.settle()
@@ -172,13 +172,7 @@ class TestTheDeathOfANode:
 
     def test_that_had_the_only_copy_of_a_result_fails_the_job_for_its_listeners(self, cluster):
         one, two = cluster.followers
-        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        worker.say(P.GRAB_JOB)
-        cluster.settle()
+        worker, client, handle = at_work(cluster, one, two)
         cluster.cuts.add((one.name, two.name))
         worker.say(P.WORK_COMPLETE, handle, b"out")
         cluster.settle()
@@ -207,13 +201,7 @@ class TestTheDeathOfANode:
 class TestAnUnknownResult:
     def test_that_comes_again_over_a_new_link_is_told_once(self, cluster):
         one, two = cluster.followers
-        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        worker.say(P.GRAB_JOB)
-        cluster.settle()
+        worker, client, handle = at_work(cluster, one, two)
         cluster.cuts.add((two.name, one.name))  # the receipt is lost
         worker.say(P.WORK_DATA, handle, b"1").say(P.WORK_COMPLETE, handle, b"out")
         cluster.settle()
@@ -224,13 +212,7 @@ class TestAnUnknownResult:
 
     def test_waits_for_a_link(self, cluster):
         one, two = cluster.followers
-        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        worker.say(P.GRAB_JOB)
-        cluster.settle()
+        worker, client, handle = at_work(cluster, one, two)
         cluster.cuts |= {(one.name, two.name), (two.name, one.name)}
         worker.say(P.WORK_COMPLETE, handle, b"out")
         cluster.wait(1)
@@ -397,13 +379,7 @@ class TestALateLink:
 class TestAClientThatLeaves:
     def test_just_before_its_job_is_over_is_waited_for_by_nobody(self, cluster):
         one, two = cluster.followers
-        worker = one.peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        client = two.peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
-        cluster.settle()
-        ((_, handle),) = client.hears()
-        worker.say(P.GRAB_JOB)
-        cluster.settle()
+        worker, client, handle = at_work(cluster, one, two)
         cluster.cuts.add((two.name, cluster.leader.name))  # that it has left is not known to the table in time
         client.leave()
         worker.say(P.WORK_COMPLETE, handle, b"out")
