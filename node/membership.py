@@ -15,7 +15,6 @@ from typing import Final
 import structlog
 
 from cluster.formation import (
-    Add,
     Admission,
     AdmissionSettings,
     Answered,
@@ -27,11 +26,9 @@ from cluster.formation import (
     Persist,
     ProposeConfiguration,
     Refuse,
-    Remove,
     Removed,
     Report,
     Send,
-    Transfer,
     TransferLeadership,
 )
 from cluster.formation.actions import Action
@@ -97,7 +94,6 @@ class Membership:
         self._writing: set[asyncio.Task[None]] = set()
         self._formed = asyncio.Event()
         self._orders: dict[int, asyncio.Future[str]] = {}
-        self._answers: dict[int, str] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     # -- forming ------------------------------------------------------------------------------------------------------
@@ -342,6 +338,3 @@ def _now() -> int:
 
 def _wall() -> int:
     return time.time_ns() // 1_000_000
-
-
-__all__ = ["Add", "Membership", "OrderRefusedError", "Remove", "Transfer"]

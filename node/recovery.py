@@ -186,14 +186,6 @@ def resume(store: Store, fetch: Fetch) -> Recovery:
         return Recovery(node, record, table, writer, durable, log, int(store.note(INCARNATION) or b"0"))
 
 
-def recover(store: Store, new_id: str, fetch: Fetch) -> Recovery:
-    """Read back what the node of `store` goes on from when it looks for no others; a blank one is founded alone."""
-    identity = identify(store, new_id)
-    if identity.blank:
-        found_alone(store, identity)
-    return resume(store, fetch)
-
-
 def load_table(view: MirrorView, node: str) -> Loaded:
     """Make the job table that `view` shows, for `node`: the state machine after an installation.
 

@@ -22,7 +22,6 @@ from node.recovery import (
     found_alone,
     identify,
     load_table,
-    recover,
     resume,
 )
 from tests.node.stillness import EPOCH, Listening, StillLoop
@@ -48,6 +47,14 @@ class StoreDisk:
     def mirror(self, mirror: Mirror, done):
         self.store.write_mirror(mirror)
         self.loop.call_soon(done)
+
+
+def recover(store: Store, new_id: str, fetch) -> Recovery:
+    """Read back what a node that keeps to itself goes on from, as a server does."""
+    identity = identify(store, new_id)
+    if identity.blank:
+        found_alone(store, identity)
+    return resume(store, fetch)
 
 
 class Life:
