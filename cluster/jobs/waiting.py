@@ -5,9 +5,14 @@ ago comes next (round robin); within a function's priority the first in is the f
 or what becomes of a job that is taken; that is the table's.
 """
 
+from collections import deque
+from typing import Final
+
 from cluster.jobs.functions import Function
 from cluster.jobs.job import PRIORITIES, Job, JobState
 from cluster.jobs.sessions import Session
+
+_QUEUED: Final = JobState.QUEUED
 
 
 class Waiting:
@@ -28,22 +33,24 @@ class Waiting:
         """Put a job at the back of its queue."""
         self.back += 1
         job.position = self.back
-        self._admit(job)
-        job.function.queues[job.priority].append(job.number)
+        self._admit(job).append(job.number)
 
     def put_back(self, job: Job) -> None:
         """Put a job at the front of its queue."""
         self.front -= 1
         job.position = self.front
-        self._admit(job)
-        job.function.queues[job.priority].appendleft(job.number)
+        self._admit(job).appendleft(job.number)
 
-    def _admit(self, job: Job) -> None:
-        job.state = JobState.QUEUED
-        function, priority = job.function, job.priority
-        function.waiting[priority] += 1
-        if function.waiting[priority] == 1:
+    def _admit(self, job: Job) -> deque[int]:
+        """Count a job in; give its queue."""
+        job.state = _QUEUED
+        function: Function = job.function
+        priority = job.priority
+        waiting = function.waiting
+        if not waiting[priority]:
             self.ready[priority][function.name] = function
+        waiting[priority] += 1
+        return function.queues[priority]
 
     def remove(self, job: Job) -> None:
         """Count out a queued job that has left `jobs`; its queue passes over the number."""

@@ -253,8 +253,7 @@ class Assigning:
             if worker.grabbing and now - worker.grabbed > GRAB_PATIENCE:
                 worker.grabbing = False
                 worker.late += 1
-                connection.send(NO_JOB)
-                connection.answered()
+                connection.answer(NO_JOB)
             if not worker.reserved and not worker.grabbing:
                 del self._watched[connection]
         if self._watched:

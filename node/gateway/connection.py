@@ -228,9 +228,12 @@ class Connection(asyncio.Protocol):
         """Count one awaited answer as given; what it held back can go on after this turn."""
         self.waiting -= 1
         if not self.waiting:
-            self.submitted = 0
-            if self._inbox or not self._reading or self._ended:
-                self._gateway.resume_later(self)
+            self._all_answered()
+
+    def _all_answered(self) -> None:
+        self.submitted = 0
+        if self._inbox or not self._reading or self._ended:
+            self._gateway.resume_later(self)
 
     def resume(self) -> None:
         """Process what was held back, as far as it goes now."""
@@ -296,6 +299,16 @@ class Connection(asyncio.Protocol):
         if not self._queued:
             self._queued = True
             self._gateway.send_later(self)
+
+    def answer(self, data: bytes) -> None:
+        """Send an awaited answer: `send` and `answered` in one."""
+        self._out.append(data)
+        if not self._queued:
+            self._queued = True
+            self._gateway.send_later(self)
+        self.waiting -= 1
+        if not self.waiting:
+            self._all_answered()
 
     def send_with_next(self, data: bytes) -> None:
         """Send together with what this connection is sent next; who says so sees to a `flush` if that does not come."""

@@ -50,7 +50,7 @@ from protocol import (
     AdminCommand,
     PacketType,
     encode_error,
-    encode_response,
+    encode_job_created,
     ok_line,
 )
 
@@ -270,26 +270,26 @@ class Gateway:
         connection = self.connections.get(effect.session)
         if connection is not None:
             job = effect.job
-            packet = encode_response(PacketType.JOB_CREATED, job.handle)
+            packet = encode_job_created(job.handle)
+            if not effect.listens:
+                connection.answer(packet)
+                return
             if job.background:
                 connection.send(packet)
             else:
                 self._company.announce(connection, packet)
-            if effect.listens:
-                self._listening.created(effect.session, job)
+            self._listening.created(effect.session, job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
-            connection.send(_REFUSALS[effect.refusal])
-            connection.answered()
+            connection.answer(_REFUSALS[effect.refusal])
 
     def _settled(self, effect: Settled) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
-            connection.send(_OUTCOMES[effect.outcome])
-            connection.answered()
+            connection.answer(_OUTCOMES[effect.outcome])
 
     def _revoked(self, effect: Revoked) -> None:
         job = effect.job

@@ -6,6 +6,7 @@ from protocol import (
     PacketType,
     Route,
     encode_error,
+    encode_job_created,
     encode_request,
     encode_response,
 )
@@ -22,6 +23,7 @@ class TestBytesOfAPacket:
             (encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"x\0y"), b"\0REQ\0\0\0\x12\0\0\0\x06f\0\0x\0y"),
             (encode_response(PacketType.NOOP), b"\0RES\0\0\0\x06\0\0\0\0"),
             (encode_response(PacketType.JOB_CREATED, b"H:a:1"), b"\0RES\0\0\0\x08\0\0\0\x05H:a:1"),
+            (encode_job_created(b"H:a:1"), b"\0RES\0\0\0\x08\0\0\0\x05H:a:1"),
             (encode_response(PacketType.WORK_FAIL, b"H:a:1"), b"\0RES\0\0\0\x0e\0\0\0\x05H:a:1"),
             (encode_response(PacketType.WORK_COMPLETE, b"H:a:1", b""), b"\0RES\0\0\0\x0d\0\0\0\x06H:a:1\0"),
             (encode_response(PacketType.JOB_ASSIGN, b"H", b"f", b"w"), b"\0RES\0\0\0\x0b\0\0\0\x05H\0f\0w"),
