@@ -270,7 +270,9 @@ class Driver(Gathering):
     def _may_write(self) -> bool:
         if not self._incarnations.noted:
             return False
-        return self._pace.disk_allows(alone=self.alone) if self.leads else self._sending.possible
+        if not self.leads:
+            return self._sending.possible
+        return self._pace.disk_allows(alone=self.alone, much=self.much)
 
     def _write(self) -> None:
         with self._guard():

@@ -23,6 +23,8 @@ MAX_BATCH_BYTES: Final = 1 << 20
 CROWD: Final = 8
 """When the last write carried this many commands, the next one waits for a quiet turn: as long as packets keep coming,
 a moment of patience adds more to a write than it costs."""
+MUCH: Final = 64
+"""Commands that are worth a write of their own while one is under way."""
 GATHER_TIME: Final = 0.005
 """Seconds that such a write waits at the most."""
 MAX_WRITE_BATCHES: Final = 8
@@ -76,12 +78,15 @@ class Gathering:
 
     def propose(self, command: Command, size: int = 0) -> None:
         """Bring an urgent command before the table; `size` is about what it weighs, in bytes."""
-        # `_gather`, written out where it is called most.
-        self.numbered += 1
-        self._gathering.append(command)
-        self._gathered_bytes += size
-        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
-            self._close_batch()
+        self._gather(command, size)
+        if not self._urgent:
+            self._hurry()
+
+    def propose_all(self, commands: list[Command], size: int) -> None:
+        """Bring urgent commands before the table, in order; `size` is about what they weigh together, in bytes."""
+        self.numbered += len(commands)
+        self._gathering += commands
+        self._gathered(size)
         if not self._urgent:
             self._hurry()
 
@@ -125,6 +130,11 @@ class Gathering:
         return self._weight + self._gathered_bytes
 
     @property
+    def much(self) -> bool:
+        """Tell whether what has gathered is worth a write of its own, whatever else is under way."""
+        return len(self._gathering) >= MUCH or bool(self._closed)
+
+    @property
     def congested(self) -> bool:
         """Tell whether so much is on its way that clients have to wait with more."""
         return self.backlog > MAX_BACKLOG
@@ -132,6 +142,9 @@ class Gathering:
     def _gather(self, command: Command, size: int) -> None:
         self.numbered += 1
         self._gathering.append(command)
+        self._gathered(size)
+
+    def _gathered(self, size: int) -> None:
         self._gathered_bytes += size
         if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
             self._close_batch()

@@ -15,8 +15,10 @@ from node.driver.writing import Writing
 
 MAX_WRITES: Final = 1
 """Writes that may be on their way to the disk at once: what comes meanwhile makes the next one worth its price."""
-MAX_SMALL_WRITES: Final = 2
-"""The same on a leader whose entries hold little: the other nodes' disks need not wait for its own."""
+MAX_WRITES_AHEAD: Final = 2
+"""The same where a second one is worth its price at once. On a node alone, when much has gathered: the disk goes on
+with it while the loop sees to what the first one brought. On a leader of others, when its entries hold little: their
+disks need not wait for its own."""
 ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes."""
 
@@ -40,14 +42,15 @@ class Pace:
         self._patient_until = 0.0
         """When what nobody waits for goes in all the same; 0: nothing such is being put off."""
 
-    def disk_allows(self, *, alone: bool) -> bool:
-        """Tell whether the disk is free enough for another entry."""
-        few = not alone and self._intake.crowd < CROWD
-        return self._writing.under_way < (MAX_SMALL_WRITES if few else MAX_WRITES)
+    def disk_allows(self, *, alone: bool, much: bool) -> bool:
+        """Tell whether the disk is free enough for another entry, with much in it or little."""
+        ahead = much if alone else self._intake.crowd < CROWD
+        return self._writing.under_way < (MAX_WRITES_AHEAD if ahead else MAX_WRITES)
 
     def allows(self, *, alone: bool) -> bool:
         """Tell whether it is time for another entry, which is then to be made; if not, it is seen to when it is."""
-        if not self.disk_allows(alone=alone):
+        # What a node alone has let into its intake was worth a write when it did.
+        if not self.disk_allows(alone=alone, much=alone):
             return False
         now = self._loop.time()
         if not alone and self._intake.crowd >= CROWD and now - self._entered < ENTRY_GAP:

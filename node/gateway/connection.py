@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -155,11 +156,10 @@ class Connection(asyncio.Protocol):
             self._quota -= len(messages)
             if self._inbox or self._held_back:
                 self._inbox.extend(messages)
-            elif self._quota >= 0:
-                self._process(messages)
             else:
-                self._process(messages[:QUOTA])
-                self._inbox.extend(messages[QUOTA:])
+                done = self._process(messages if self._quota >= 0 else messages[:QUOTA])
+                if done < len(messages) and not self.closed:
+                    self._inbox.extend(messages[done:])
             if self._quota < 0 and not self._tired:
                 self._tired = True
                 gateway.resume_later(self)
@@ -193,22 +193,31 @@ class Connection(asyncio.Protocol):
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
-    def _process(self, messages: list[Message]) -> None:
-        handlers = self._gateway.handlers
-        for position, message in enumerate(messages):
+    def _process(self, messages: list[Message]) -> int:
+        """See to messages, in order, as far as they need not wait; tell how many that were."""
+        handlers, run_handlers = self._gateway.handlers, self._gateway.run_handlers
+        position, end = 0, len(messages)
+        while position < end and not self.closed:
+            message = messages[position]
             if type(message) is Packet:
                 kind = message.kind
                 if self.waiting and (self.reading_table or kind not in PIPELINED):
-                    self._inbox.extend(messages[position:])
-                    return
-                handlers[kind](self, message.args)
+                    break
+                position += 1
+                if kind in handlers:
+                    handlers[kind](self, message.args)
+                    continue
+                run = [message.args]
+                while position < end and type(message := messages[position]) is Packet and message.kind is kind:
+                    run.append(message.args)
+                    position += 1
+                run_handlers[kind](self, run)
             elif self.waiting or self._held_back:
-                self._inbox.extend(messages[position:])
-                return
+                break
             else:
+                position += 1
                 self._other(message)
-            if self.closed:
-                return
+        return position
 
     def _other(self, message: Message) -> None:
         if isinstance(message, Fault):
@@ -243,20 +252,15 @@ class Connection(asyncio.Protocol):
         self._tired = False
         self._quota = QUOTA
         inbox = self._inbox
-        while inbox and not self.closed and not self._held_back:
-            if not self._quota:
-                self._tired = True
-                self._gateway.resume_later(self)
-                break
-            self._quota -= 1
-            message = inbox[0]
-            if self.waiting and (self.reading_table or type(message) is not Packet or message.kind not in PIPELINED):
-                break
-            inbox.popleft()
-            if type(message) is Packet:
-                self._gateway.handlers[message.kind](self, message.args)
-            else:
-                self._other(message)
+        if inbox and not self._held_back:
+            done = self._process(list(islice(inbox, QUOTA)))
+            if not self.closed:
+                for _ in range(done):
+                    inbox.popleft()
+                self._quota -= done
+                if inbox and not self._quota:
+                    self._tired = True
+                    self._gateway.resume_later(self)
         if not self.closed:
             self._regulate()
             if self._ended:
@@ -300,13 +304,13 @@ class Connection(asyncio.Protocol):
             self._queued = True
             self._gateway.send_later(self)
 
-    def answer(self, data: bytes) -> None:
-        """Send an awaited answer: `send` and `answered` in one."""
-        self._out.append(data)
+    def answer(self, *packets: bytes) -> None:
+        """Send awaited answers: `send` and `answered` in one, for each of them."""
+        self._out += packets
         if not self._queued:
             self._queued = True
             self._gateway.send_later(self)
-        self.waiting -= 1
+        self.waiting -= len(packets)
         if not self.waiting:
             self._all_answered()
 

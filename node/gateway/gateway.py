@@ -48,7 +48,6 @@ from protocol import (
     FUNCTION_NOT_FOUND,
     UNKNOWN_JOB,
     AdminCommand,
-    PacketType,
     encode_error,
     encode_job_created,
     ok_line,
@@ -110,10 +109,8 @@ class Gateway:
         self.assigning = Assigning(self)
         self._company = Company(self)
         self._draining = Draining(self)
-        self.handlers: dict[PacketType, Callable[[Connection, list[bytes]], None]] = {
-            **requests.handlers(self),
-            **reports.handlers(self),
-        }
+        asking, self.run_handlers = requests.handlers(self)
+        self.handlers = {**asking, **reports.handlers(self)}
         self._administration = Administration(self, configuration)
         # Each handler takes its own kind of effect, which no type of a dict can say.
         self._effects: dict[type[Any], Callable[[Any], None]] = {
@@ -261,19 +258,37 @@ class Gateway:
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry."""
         handlers = self._effects
-        for effect in effects:
-            handlers[type(effect)](effect)
+        position, end = 0, len(effects)
+        while position < end:
+            effect = effects[position]
+            if type(effect) is Created and not effect.listens:
+                position = self._acknowledge(effects, position)
+            else:
+                handlers[type(effect)](effect)
+                position += 1
 
     # -- effects ------------------------------------------------------------------------------------------------------
+
+    def _acknowledge(self, effects: list[Effect], position: int) -> int:
+        """Answer a run of submits of one session that does not wait for results; tell where in the effects it ends."""
+        session = effects[position].session
+        packets = []
+        while position < len(effects):
+            effect = effects[position]
+            if type(effect) is not Created or effect.session != session or effect.listens:
+                break
+            packets.append(encode_job_created(effect.job.handle))
+            position += 1
+        connection = self.connections.get(session)
+        if connection is not None:
+            connection.answer(*packets)
+        return position
 
     def _created(self, effect: Created) -> None:
         connection = self.connections.get(effect.session)
         if connection is not None:
             job = effect.job
             packet = encode_job_created(job.handle)
-            if not effect.listens:
-                connection.answer(packet)
-                return
             if job.background:
                 connection.send(packet)
             else:

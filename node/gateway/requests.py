@@ -7,7 +7,7 @@ reports of workers on their jobs (`node.gateway.reports`).
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Grab, Identify, Park, Submit
+from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Command, Grab, Identify, Park, Submit
 from node.gateway.connection import Connection
 from node.gateway.worker import NO_JOB, NOOP
 from protocol import Fault, PacketType, encode_error, encode_response, option_name, parse_epoch, parse_timeout
@@ -16,20 +16,27 @@ if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
 Handler = Callable[[Connection, list[bytes]], None]
+RunHandler = Callable[[Connection, list[list[bytes]]], None]
 
 _UNKNOWN_OPTION: Final = encode_error(b"UNKNOWN_OPTION", b"Server does not recognize given option")
 
 
-def handlers(gateway: "Gateway") -> dict[PacketType, Handler]:
-    """Give the function for each packet type that is a request."""
+def handlers(gateway: "Gateway") -> tuple[dict[PacketType, Handler], dict[PacketType, RunHandler]]:
+    """Give the function for each packet type that is a request; apart, those for the types that come in runs.
+
+    The latter take the arguments of packets that came one after the other: clients that do not wait for each answer
+    submit like that, and what is done once for all of them need not be done for each.
+    """
     asking = _Requests(gateway)
-    return {
+    runs = {
         PacketType.SUBMIT_JOB: asking.submitter(NORMAL, background=False),
         PacketType.SUBMIT_JOB_HIGH: asking.submitter(HIGH, background=False),
         PacketType.SUBMIT_JOB_LOW: asking.submitter(LOW, background=False),
         PacketType.SUBMIT_JOB_BG: asking.submitter(NORMAL, background=True),
         PacketType.SUBMIT_JOB_HIGH_BG: asking.submitter(HIGH, background=True),
         PacketType.SUBMIT_JOB_LOW_BG: asking.submitter(LOW, background=True),
+    }
+    single = {
         PacketType.SUBMIT_JOB_EPOCH: asking.submit_epoch,
         PacketType.SUBMIT_REDUCE_JOB: asking.submit_reduce,
         PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: asking.submit_reduce_background,
@@ -47,6 +54,7 @@ def handlers(gateway: "Gateway") -> dict[PacketType, Handler]:
         PacketType.GRAB_JOB_UNIQ: asking.grabber(PacketType.GRAB_JOB_UNIQ),
         PacketType.GRAB_JOB_ALL: asking.grabber(PacketType.GRAB_JOB_ALL),
     }
+    return single, runs
 
 
 class _Requests:
@@ -59,19 +67,25 @@ class _Requests:
 
     # -- clients ------------------------------------------------------------------------------------------------------
 
-    def submitter(self, priority: int, *, background: bool) -> Handler:
+    def submitter(self, priority: int, *, background: bool) -> RunHandler:
         """Make the function for one of the six plain submits."""
         gateway, driver, on_their_way = self._gateway, self._driver, self._on_their_way
 
-        def submit(connection: Connection, args: list[bytes]) -> None:
-            function, unique, workload = args
+        def submit(connection: Connection, run: list[list[bytes]]) -> None:
             if not (background or connection.opened):
                 gateway.open_session(connection)
-            size = len(workload)
-            connection.waiting += 1
+            session = connection.number
+            number = driver.numbered
+            commands: list[Command] = []
+            size = 0
+            for function, unique, workload in run:
+                number += 1
+                size += len(workload)
+                commands.append(Submit(session, function, unique, workload, priority, background))
+                on_their_way[function] = number
+            connection.waiting += len(run)
             connection.submitted += size
-            driver.propose(Submit(connection.number, function, unique, workload, priority, background), size)
-            on_their_way[function] = driver.numbered
+            driver.propose_all(commands, size)
 
         return submit
 

@@ -71,6 +71,22 @@ class TestDurability:
         assert names(engine) == [[[b"f0"]], [[b"f1", b"f2", b"f3"]]]
         assert engine.disk.most_under_way == 1
 
+    def test_much_of_it_follows_on_the_heels_of_that_write_and_the_rest_waits(self, engine):
+        engine.disk.held = True
+        for count in (1, timing.MUCH, timing.MUCH, timing.MUCH):
+            engine.driver.in_turn = True
+            engine.driver.propose_all([create(number) for number in range(count)], 0)
+            engine.driver.end_turn()
+            engine.loop.settle()
+        assert [len(entry) for write in names(engine) for entry in write] == [1, timing.MUCH]
+        assert (engine.disk.most_under_way, engine.sink.effects) == (2, [])
+        engine.disk.acknowledge()
+        engine.loop.settle()
+        assert [len(entry) for write in names(engine) for entry in write] == [1, timing.MUCH, 2 * timing.MUCH]
+        engine.disk.release()
+        engine.loop.settle()
+        assert engine.driver.applied_number == engine.driver.numbered
+
     def test_the_sink_is_flushed_only_once_everything_of_the_bundle_is_delivered(self, engine, monkeypatch):
         order: list[str] = []
         monkeypatch.setattr(engine.sink, "deliver", lambda effects: order.append("deliver"))

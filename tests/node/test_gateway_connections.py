@@ -44,6 +44,48 @@ class TestTurns:
         assert len(writes) == 1
 
 
+class TestARunOfSubmits:
+    def test_of_all_kinds_and_of_several_clients_is_acknowledged_to_each_in_order(self, node):
+        kinds_of_submit = [T.SUBMIT_JOB_BG, T.SUBMIT_JOB_BG, T.SUBMIT_JOB, T.SUBMIT_JOB_LOW_BG, T.SUBMIT_JOB_BG]
+        clients = [node.peer(), node.peer()]
+        for number, client in enumerate(clients):
+            client.send(b"".join(encode_request(kind, b"f", b"", b"%d" % number) for kind in kinds_of_submit))
+        node.settle()
+        for number, client in enumerate(clients):
+            heard = client.hears()
+            assert kinds(heard) == [T.JOB_CREATED] * len(kinds_of_submit)
+            jobs = [node.table.find(handle) for _, handle in heard]
+            assert [(job.workload, job.background, job.priority) for job in jobs] == [
+                (b"%d" % number, kind is not T.SUBMIT_JOB, 2 if kind is T.SUBMIT_JOB_LOW_BG else 1)
+                for kind in kinds_of_submit
+            ]
+            assert [job.number for job in jobs] == sorted(job.number for job in jobs)
+
+    def test_ends_where_something_else_was_asked_which_is_answered_in_its_turn(self, node):
+        client = node.peer()
+        submit = encode_request(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        client.send(submit * 2 + encode_request(T.ECHO_REQ, b"here") + submit * 2 + b"version\n")
+        node.settle()
+        assert [event if isinstance(event, bytes) else event[0] for event in client.hears()[:-1]] == [
+            T.JOB_CREATED,
+            T.JOB_CREATED,
+            T.ECHO_RES,
+            T.JOB_CREATED,
+            T.JOB_CREATED,
+        ]
+        assert len(node.table.jobs) == 4
+
+    def test_is_carried_out_though_the_client_leaves_and_the_others_are_answered(self, node):
+        node.disk.held = True
+        gone, stays = node.peer(), node.peer()
+        for client in (gone, stays, gone):
+            client.send(encode_request(T.SUBMIT_JOB_BG, b"f", b"", b"") * 2)
+        gone.leave()
+        node.disk.release()
+        node.settle()
+        assert (len(node.table.jobs), len(stays.hears()), gone.hears()) == (6, 2, [])
+
+
 class TestBackPressure:
     @pytest.mark.parametrize("quota", [bounds.QUOTA, 1 << 20])
     def test_who_is_owed_too_many_answers_is_not_read_from_until_they_are_given(self, node, monkeypatch, quota):

@@ -39,6 +39,25 @@ def node():
     return node
 
 
+class TestARun:
+    def test_is_numbered_weighed_and_written_as_one_by_one(self, node):
+        node.say(size=10)
+        node.propose_all([Identify(1, b""), Identify(2, b"")], 20)
+        assert (node.numbered, node.backlog) == (3, 30)
+        node._loop.settle()
+        assert node.written == [(1, 3)]
+        node.settle(3)
+        assert node.backlog == 0
+
+    def test_fills_a_batch(self, node, monkeypatch):
+        monkeypatch.setattr(module, "MAX_BATCH_COMMANDS", 4)
+        node.say(count=2)
+        node.propose_all([Identify(1, b"")] * 3, 0)
+        node.propose_all([Identify(1, b"")], 0)
+        node._loop.settle()
+        assert node.written == [(1, 5), (6, 1)]
+
+
 class TestWhatIsOnItsWay:
     def test_weighs_until_it_is_applied(self, node):
         node.say(size=100)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.driver.gathering import CROWD
-from node.driver.pace import ENTRY_GAP, MAX_SMALL_WRITES, MAX_WRITES, PATIENCE, Pace
+from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, PATIENCE, Pace
 from tests.node.stillness import StillLoop
 
 
@@ -29,23 +29,26 @@ class TestTheDisk:
     def test_allows_one_write_after_an_entry_of_many_commands(self, road):
         road.intake.crowd = CROWD
         road.writing.under_way = MAX_WRITES - 1
-        assert road.pace.disk_allows(alone=False)
+        assert road.pace.disk_allows(alone=False, much=True)
         road.writing.under_way = MAX_WRITES
-        assert not road.pace.disk_allows(alone=False)
+        assert not road.pace.disk_allows(alone=False, much=True)
 
     def test_allows_another_after_an_entry_of_few(self, road):
         road.intake.crowd = CROWD - 1
-        road.writing.under_way = MAX_SMALL_WRITES - 1
-        assert road.pace.disk_allows(alone=False)
-        road.writing.under_way = MAX_SMALL_WRITES
-        assert not road.pace.disk_allows(alone=False)
+        road.writing.under_way = MAX_WRITES_AHEAD - 1
+        assert road.pace.disk_allows(alone=False, much=True)
+        road.writing.under_way = MAX_WRITES_AHEAD
+        assert not road.pace.disk_allows(alone=False, much=True)
 
-    def test_is_all_there_is_to_wait_for_when_no_other_node_can_go_ahead_with_it(self, road):
+    def test_of_a_node_alone_allows_another_for_much_only(self, road):
         road.writing.under_way = MAX_WRITES
-        assert not road.pace.disk_allows(alone=True)
+        assert not road.pace.disk_allows(alone=True, much=False)
+        assert road.pace.disk_allows(alone=True, much=True)
+        road.writing.under_way = MAX_WRITES_AHEAD
+        assert not road.pace.disk_allows(alone=True, much=True)
 
     def test_that_is_busy_takes_no_entry_though_it_is_time_for_one(self, road):
-        road.writing.under_way = MAX_SMALL_WRITES
+        road.writing.under_way = MAX_WRITES_AHEAD
         assert not road.pace.allows(alone=False)
         road.loop.advance(2 * ENTRY_GAP)
         assert road.told == []
