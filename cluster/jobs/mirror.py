@@ -8,6 +8,7 @@ no trace. Not for: the disk. `cluster.storage` keeps the blobs and knows nothing
 
 import hashlib
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -100,7 +101,11 @@ _segment_decoder = msgspec.msgpack.Decoder(list[_JobRow])
 
 
 class MirrorWriter:
-    """Follows one table and gives what changed since it was last asked."""
+    """Follows one table and gives what changed since it was last asked.
+
+    Encoding a hundred thousand jobs takes tens of milliseconds. So it can be done in steps, with changes to the table
+    in between: what is about to change is encoded first. All of a mirror is of the moment at which it was begun.
+    """
 
     def __init__(self, segments: Iterable[int] = (), payloads: Iterable[int] = ()) -> None:
         """Begin with what the disk has already."""
@@ -108,37 +113,68 @@ class MirrorWriter:
         self._payloads: dict[int, set[int]] = {}
         for number in payloads:
             self._payloads.setdefault(number // SEGMENT, set()).add(number)
+        self._jobs: dict[int, Job] = {}
+        self._untaken: set[int] = set()
+        """Segments of the mirror that was begun which are not encoded yet."""
+        self._order: list[int] = []
+        """All of the mirror's, the last first."""
+        self._mirror = TableMirror(b"", [], [], [])
+        """What there is of it."""
 
     def take(self, table: JobTable) -> TableMirror:
-        """Encode what changed and regard it as written."""
-        segments: list[tuple[int, bytes | None]] = []
-        payloads: list[tuple[int, bytes]] = []
-        dropped: list[int] = []
-        jobs = table.jobs
-        for segment in sorted(table.dirty):
-            start = segment * SEGMENT
-            members = [job for number in range(start, start + SEGMENT) if (job := jobs.get(number)) is not None]
-            kept = self._payloads.get(segment)
-            if kept:
-                gone = sorted(number for number in kept if number not in jobs)
-                dropped.extend(gone)
-                kept.difference_update(gone)
-                if not kept:
-                    del self._payloads[segment]
-            if members:
-                for job in members:
-                    if len(job.workload) >= BIG_WORKLOAD:
-                        known = self._payloads.setdefault(segment, set())
-                        if job.number not in known:
-                            known.add(job.number)
-                            payloads.append((job.number, job.workload))
-                segments.append((segment, _encode([_job_row(job, apart=BIG_WORKLOAD) for job in members])))
-                self._segments.add(segment)
-            elif segment in self._segments:
-                segments.append((segment, None))
-                self._segments.discard(segment)
-        table.dirty.clear()
-        return TableMirror(_encode(_table_row(table)), segments, payloads, dropped)
+        """Encode what changed, in one go."""
+        self.begin(table)
+        mirror = self.go_on(len(self._order))
+        assert mirror is not None
+        return mirror
+
+    def begin(self, table: JobTable) -> None:
+        """Begin a mirror of the table as it is now, and regard it as written; the one before it must be whole."""
+        self._jobs = table.jobs
+        self._untaken = table.begin_mirror(self._take)
+        self._order = sorted(self._untaken, reverse=True)
+        self._mirror = TableMirror(_encode(_table_row(table)), [], [], [])
+
+    def go_on(self, most: int) -> TableMirror | None:
+        """Encode up to `most` more segments; give the mirror if it is whole then."""
+        order, untaken = self._order, self._untaken
+        while order and most:
+            segment = order.pop()
+            if segment in untaken:
+                self._take(segment)
+                most -= 1
+        if untaken:
+            return None
+        mirror, self._mirror = self._mirror, TableMirror(b"", [], [], [])
+        mirror.segments.sort(key=itemgetter(0))
+        mirror.payloads.sort(key=itemgetter(0))
+        mirror.dropped_payloads.sort()
+        return mirror
+
+    def _take(self, segment: int) -> None:
+        self._untaken.discard(segment)
+        mirror, jobs = self._mirror, self._jobs
+        start = segment * SEGMENT
+        members = [job for number in range(start, start + SEGMENT) if (job := jobs.get(number)) is not None]
+        kept = self._payloads.get(segment)
+        if kept:
+            gone = [number for number in kept if number not in jobs]
+            mirror.dropped_payloads.extend(gone)
+            kept.difference_update(gone)
+            if not kept:
+                del self._payloads[segment]
+        if members:
+            for job in members:
+                if len(job.workload) >= BIG_WORKLOAD:
+                    known = self._payloads.setdefault(segment, set())
+                    if job.number not in known:
+                        known.add(job.number)
+                        mirror.payloads.append((job.number, job.workload))
+            mirror.segments.append((segment, _encode([_job_row(job, apart=BIG_WORKLOAD) for job in members])))
+            self._segments.add(segment)
+        elif segment in self._segments:
+            mirror.segments.append((segment, None))
+            self._segments.discard(segment)
 
 
 def digest(table: JobTable) -> bytes:

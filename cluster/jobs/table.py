@@ -72,7 +72,10 @@ class JobTable:
         self.keys = Keys()
         self.deadlines = Deadlines()
         self.dirty: set[int] = set()
-        """Segments that changed since the table was last mirrored."""
+        """Segments that changed since the last mirror was begun."""
+        self._owed: set[int] = set()
+        """Segments that this mirror is still to have, as they were when it was begun."""
+        self._take_owed: Callable[[int], None]
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             c.NodeUp: self._node_up,
             c.NodeDown: self._node_down,
@@ -102,9 +105,10 @@ class JobTable:
         """Apply one entry and return what the audience's node has to do about it, in order."""
         self.now = max(self.now, proposal.time)
         while (job := self.deadlines.pop(self.now, self.jobs)) is not None:
+            self._touch(job.number)
             if job.state is _DELAYED:
                 job.due = 0
-                self._enqueue(job)
+                self.waiting.append(job)
                 self._wake(job.function)
             else:
                 self._time_out(job)
@@ -122,6 +126,24 @@ class JobTable:
             return []
         effects, listening.effects = listening.effects, []
         return effects
+
+    def begin_mirror(self, take: Callable[[int], None]) -> set[int]:
+        """Give the segments that changed: a mirror is to have each of them as it is now.
+
+        Whoever takes one at leisure takes it out of the set. Before the first change to one that is still in there,
+        `take` is called with its number, and does so. None may be left when the next mirror is begun.
+        """
+        assert not self._owed
+        self._take_owed = take
+        self._owed, self.dirty = self.dirty, set()
+        return self._owed
+
+    def _touch(self, number: int) -> None:
+        """Note that a job is about to change, to come or to go: to be said before it does."""
+        segment = number // SEGMENT
+        if segment in self._owed:
+            self._take_owed(segment)
+        self.dirty.add(segment)
 
     def become(self, other: "JobTable") -> None:
         """Take the place of `other`, which must not be used any more: whoever holds this table sees that one's state.
@@ -186,8 +208,8 @@ class JobTable:
         for session in sessions:
             for number in sorted(session.listening):
                 job = self.jobs[number]
+                self._touch(number)
                 del job.listeners[session]
-                self.dirty.add(number // SEGMENT)
                 if job.state <= _QUEUED and not job.background and not job.listeners:
                     self._remove(job)
             session.listening.clear()
@@ -285,8 +307,8 @@ class JobTable:
         if listener is not None:
             job.listeners = {listener: None}
             listener.listening.add(number)
+        self._touch(number)
         self.jobs[number] = job
-        self.dirty.add(number // SEGMENT)
         function.total += 1
         function.pending[priority] += 1
         if node.audible:
@@ -301,7 +323,7 @@ class JobTable:
 
     def _join(self, job: Job, listener: Session | None) -> None:
         """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it."""
-        self.dirty.add(job.number // SEGMENT)
+        self._touch(job.number)
         if listener is None:
             job.background = True
         else:
@@ -315,10 +337,6 @@ class JobTable:
         if function is None:
             function = self.functions[name] = Function(name)
         return function
-
-    def _enqueue(self, job: Job) -> None:
-        self.waiting.append(job)
-        self.dirty.add(job.number // SEGMENT)
 
     # -- giving jobs to workers --------------------------------------------------------------------
 
@@ -364,20 +382,20 @@ class JobTable:
 
     def _run(self, session: Session, job: Job) -> None:
         function: Function = job.function
+        self._touch(job.number)
         job.state = _RUNNING
         function.running += 1
         function.pending[job.priority] -= 1
-        self.dirty.add(job.number // SEGMENT)
         ability = session.abilities.get(function.name)
         if ability is not None and ability.time_limit:
             job.deadline = min(self.now + ability.time_limit, FOREVER)
             self.deadlines.set(job.deadline, job.number)
 
     def _hold(self, session: Session, job: Job) -> None:
+        self._touch(job.number)
         job.state = _RESERVED
         job.holder = session
         session.holding.add(job.number)
-        self.dirty.add(job.number // SEGMENT)
 
     def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
         self._hold(session, job)
@@ -446,9 +464,9 @@ class JobTable:
     def _progress(self, node: Node, command: c.Progress) -> None:
         job = self._held(node, command.session, command.job)
         if job is not None:
+            self._touch(job.number)
             job.numerator = command.numerator
             job.denominator = command.denominator
-            self.dirty.add(job.number // SEGMENT)
 
     def _time_out(self, job: Job) -> None:
         job.deadline = 0
@@ -476,6 +494,7 @@ class JobTable:
     def _release(self, job: Job) -> None:
         """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
         session: Session = job.holder
+        self._touch(job.number)
         _discard(session.holding, job.number)
         job.holder = None
         if job.state is _RUNNING:
@@ -484,13 +503,12 @@ class JobTable:
         else:
             job.function.pending[job.priority] -= 1
         job.state = _DELAYED
-        self.dirty.add(job.number // SEGMENT)
 
     def _lift_deadline(self, job: Job) -> None:
         if job.deadline:
+            self._touch(job.number)
             job.deadline = 0
             self.deadlines.settle(self.jobs)
-            self.dirty.add(job.number // SEGMENT)
 
     def _fail(self, job: Job) -> None:
         """End a job whose worker can say no more about it, and tell those who listen."""
@@ -503,6 +521,7 @@ class JobTable:
     def _remove(self, job: Job) -> None:
         """Take the job out of the table for good. Its listeners stay readable on the job itself."""
         function: Function = job.function
+        self._touch(job.number)
         if job.holder is not None:
             self._release(job)
         else:
@@ -520,7 +539,6 @@ class JobTable:
             self.keys.remove(job.key, function.name)
         if not self.jobs:
             self.jobs.clear()  # an emptied dict keeps the room of its best days
-        self.dirty.add(job.number // SEGMENT)
 
     # -- finding jobs -------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ class Store:
         self._applied = 0
         self._last = 0
         self._staged = False
+        self._staged_segments: set[int] = set()
         self._segment_numbers: set[int] = set()
         self._upkeep = Upkeep(db)
         self._segments = BlobTable(db, self.path, "segments", "id")
@@ -121,7 +122,7 @@ class Store:
     def read_segments(self) -> Iterator[tuple[int, bytes]]:
         """Yield the mirror's segments in the order of their ids."""
         with self._guard():
-            yield from self._segments.read()
+            yield from self._segments.read(through=self._applied)
             expected = self._db.execute("SELECT segments FROM mirror").fetchone()
             if expected != (len(self._segment_numbers),):
                 raise corrupt(self.path, f"{expected[0]} segments were written, {len(self._segment_numbers)} are there")
@@ -211,6 +212,7 @@ class Store:
             self._segment_numbers = installation.segments
             self._spooled = 0
             self._staged = False
+            self._staged_segments.clear()
             self._upkeep.compacted(install.index)
         self._last = entries[-1].index if entries else last
 
@@ -233,18 +235,32 @@ class Store:
             self._db.execute(_SET_STATE, (*numbers, checksum(meta, *numbers), meta))
         self._applied = self._compacted = self._last = index
 
-    def stage_payloads(self, applied_index: int, payloads: Sequence[tuple[int, bytes]]) -> None:
-        """Write payloads of the mirror that will be completed by `write_mirror` with this `applied_index`.
+    def may_be_staged(self, applied_index: int, segment: int) -> bool:
+        """Tell whether a segment of the mirror of this entry takes the place of none, so that it can be there early."""
+        return applied_index > self._applied and segment not in self._segment_numbers
 
-        So a mirror with many bytes of payloads need not be one long transaction. A payload never changes, so one that
-        is there early harms nobody; when the mirror is never completed, the next `open` removes it.
+    def stage(
+        self,
+        applied_index: int,
+        segments: Sequence[tuple[int, bytes]] = (),
+        payloads: Sequence[tuple[int, bytes]] = (),
+    ) -> None:
+        """Write parts of the mirror that will be completed by `write_mirror` with this `applied_index`.
+
+        So a mirror of many bytes need not be one long transaction. A payload never changes, and a segment that takes
+        the place of none is passed over by whoever reads the mirror before: what is there early harms nobody. When the
+        mirror is never completed, the next `open` removes it. Raises `MisuseError` for any other segment.
         """
         self._check_mirror(applied_index)
+        for number, _ in segments:
+            if not self.may_be_staged(applied_index, number):
+                self._refuse(f"segment {number} was to be replaced before the mirror of entry {applied_index} is whole")
         with self._guard(), self._transaction():
             self._db.execute("INSERT OR IGNORE INTO staged VALUES (?)", (applied_index,))
-            size = self._payloads.write(payloads, applied_index)
+            size = self._segments.write(segments, applied_index) + self._payloads.write(payloads, applied_index)
         self._staged = True
-        self._upkeep.wrote(len(payloads), size)
+        self._staged_segments.update(number for number, _ in segments)
+        self._upkeep.wrote(len(segments) + len(payloads), size)
 
     def write_mirror(self, mirror: Mirror) -> None:
         """Write what changed in the job table and let go of the log before it, in one transaction.
@@ -257,7 +273,8 @@ class Store:
         compact_to = max(mirror.compact_to, self._compacted)
         segments = [(number, data) for number, data in mirror.segments if data is not None]
         dropped = [number for number, data in mirror.segments if data is None]
-        held = self._segment_numbers.union(number for number, _ in segments).difference(dropped)
+        written = (number for number, _ in segments)
+        held = self._segment_numbers.union(self._staged_segments, written).difference(dropped)
         with self._guard(), self._transaction():
             size = self._segments.write(segments, mirror.applied_index)
             self._segments.delete(dropped)
@@ -275,6 +292,7 @@ class Store:
             self._db.execute(_SET_STATE, (*numbers, checksum(mirror.meta, *numbers), mirror.meta))
         self._segment_numbers = held
         self._staged = False
+        self._staged_segments.clear()
         self._applied = mirror.applied_index
         self._compacted = compact_to
         changes = len(mirror.segments) + len(mirror.payloads) + len(mirror.dropped_payloads)
@@ -333,11 +351,12 @@ class Store:
                 raise corrupt(self.path, f"the log should start at entry {self._compacted + 1}, it starts at {first}")
             if not self._compacted <= self._applied <= self._last:
                 raise corrupt(self.path, f"the mirror is of entry {self._applied}, the log ends at {self._last}")
-            self._segment_numbers = set(self._segments.numbers())
             if self._db.execute("SELECT count(*) FROM staged").fetchone() != (0,):
                 with self._transaction():
+                    self._segments.delete_after(self._applied)
                     self._payloads.delete_after(self._applied)
                     self._db.execute("DELETE FROM staged")
+            self._segment_numbers = set(self._segments.numbers())
             if self._spool.size():
                 # Whoever was receiving it does not know any more how far it came, and is sent another.
                 self._spool.clear()

@@ -183,19 +183,34 @@ class StorageThread:
                 return
 
     def _write_mirror(self, waiting: _Mirror) -> None:
-        """Write a mirror, its payloads first and in portions, with the appends that arrive in between."""
-        mirror = waiting.mirror
+        """Write a mirror, what may be there early first and in portions, with the appends that arrive in between."""
+        mirror, store = waiting.mirror, self._store
+        early: list[tuple[int, bytes]] = []
+        late: list[tuple[int, bytes | None]] = []
+        for number, data in mirror.segments:
+            if data is not None and store.may_be_staged(mirror.applied_index, number):
+                early.append((number, data))
+            else:
+                late.append((number, data))
+        late += self._stage(early, lambda rows: store.stage(mirror.applied_index, segments=rows))
+        payloads = self._stage(mirror.payloads, lambda rows: store.stage(mirror.applied_index, payloads=rows))
+        store.write_mirror(msgspec.structs.replace(mirror, segments=late, payloads=payloads))
+        self._deliver(waiting.done)
+
+    def _stage(
+        self, rows: list[tuple[int, bytes]], write: Callable[[list[tuple[int, bytes]]], None]
+    ) -> list[tuple[int, bytes]]:
+        """Write all portions of the rows but the last, which is returned: it goes with the rest of the mirror."""
         start = 0
-        for start, end in portions(len(data) for _, data in mirror.payloads):
-            if end == len(mirror.payloads):
+        for start, end in portions(len(data) for _, data in rows):
+            if end == len(rows):
                 break
-            self._store.stage_payloads(mirror.applied_index, mirror.payloads[start:end])
+            write(rows[start:end])
             self._receive(wait=False)
             self._commit_all()
             if self._store.upkeep_overdue:
                 self._store.upkeep()
-        self._store.write_mirror(msgspec.structs.replace(mirror, payloads=mirror.payloads[start:]))
-        self._deliver(waiting.done)
+        return rows[start:]
 
     def _receive(self, *, wait: bool) -> None:
         """Sort everything that was handed over by now; when there is nothing to do, wait for it."""

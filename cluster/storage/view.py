@@ -105,7 +105,7 @@ class MirrorView:
                 self._db.close()
 
     def _rows(self, table: str, key: str) -> Iterator[tuple[int, bytes]]:
-        # Payloads of a mirror that is not complete may be there already.
+        # Parts of a mirror that is not complete may be there already.
         rows = BlobTable(self._db, self._path, table, key).read(through=self.applied_index)
         with self._lock:
             self._begun.append(rows)

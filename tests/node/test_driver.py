@@ -415,6 +415,7 @@ class TestMirror:
         engine.loop.settle()
         engine.driver.propose(create(2))
         engine.disk.acknowledge()  # applies the first, and begins to write the second
+        engine.loop.turn()
         (mirror,) = engine.disk.mirrors
         assert b"f1" in mirror.meta
         assert b"f2" not in mirror.meta

@@ -4,11 +4,12 @@ Everything that happens to a process goes through `run`, which is where a paused
 sees it, and an armed fuse ends the process at one of the `point`s in the middle of things.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, Protocol
 
-from cluster.jobs import Batch, JobTable, NodeUp
+from cluster.jobs import Batch, JobTable, MirrorWriter, NodeUp, TableMirror
 from cluster.log import Entry, HardState
 from cluster.raft import DurableState, Message, Raft, RaftConfig
 from cluster.storage import Install, Mirror, Piece, StorageError
@@ -41,6 +42,31 @@ class Watcher(Observer, Protocol):
     def incarnated(self, name: str, incarnation: int) -> None: ...
 
 
+class Leisurely(MirrorWriter):
+    """Takes as many turns for a mirror of a few jobs as it would for one of many: so commands come in between."""
+
+    TURNS: Final = (0, 40, 400, 4)
+    """How many; one after the other."""
+
+    def __init__(self, writer: MirrorWriter) -> None:
+        vars(self).update(vars(writer))
+        self._mirrors = 0
+        self._idle = 0
+
+    def begin(self, table: JobTable) -> None:
+        """Begin a mirror."""
+        super().begin(table)
+        self._idle = self.TURNS[self._mirrors % len(self.TURNS)]
+        self._mirrors += 1
+
+    def go_on(self, most: int) -> TableMirror | None:
+        """Go on with it, or do nothing."""
+        if self._idle and most < sys.maxsize:
+            self._idle -= 1
+            return None
+        return super().go_on(most)
+
+
 class Process:
     """What runs on a machine: the real driver, between a simulated disk, network and gateway."""
 
@@ -66,7 +92,7 @@ class Process:
             incarnation=recovery.incarnation,
             first=NodeUp(b"H:" + name.encode(), retries),
             table=self.table,
-            mirror_writer=recovery.mirror_writer,
+            mirror_writer=Leisurely(recovery.mirror_writer),
             raft=self.raft,
             disk=self,
             peers=self,

@@ -543,6 +543,12 @@ MUTANTS = (
     ),
     # Mirrors and snapshots
     Mutant(
+        "a mirror with what changed after it was begun",
+        "cluster/jobs/table.py",
+        "        if segment in self._owed:\n            self._take_owed(segment)\n",
+        "",
+    ),
+    Mutant(
         "a mirror of the table while a snapshot takes its place",
         "node/driver/mirroring.py",
         "        self._stopped = True\n        self._cancel()\n",

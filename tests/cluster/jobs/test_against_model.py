@@ -112,6 +112,8 @@ class TableMachine(RuleBasedStateMachine):
         self.table = JobTable("a")
         self.elsewhere = JobTable("b")
         self.writer = MirrorWriter()
+        self.begun: bytes | None = None
+        """The digest of the table when the mirror that is being taken was begun."""
         self.disk = Disk()
         self.restored, self.restored_writer, self.restored_disk = *self.disk.read("a"), Disk()
         self.voices = {name: Voice() for name in NODES}
@@ -261,8 +263,27 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def flush(self):
+        while self.begun is not None:
+            self.go_on_with_the_mirror(1)
         self.disk.write(self.writer.take(self.table))
         self.restored_disk.write(self.restored_writer.take(self.restored))
+
+    @rule()
+    @precondition(lambda self: self.begun is None)
+    def begin_a_mirror(self):
+        """It is taken in steps, while the table changes."""
+        self.writer.begin(self.table)
+        self.begun = digest(self.table)
+
+    @rule(most=st.integers(0, 2))
+    @precondition(lambda self: self.begun is not None)
+    def go_on_with_the_mirror(self, most):
+        """Once it is whole, it is of the table as it was when the mirror was begun."""
+        mirror = self.writer.go_on(most)
+        if mirror is not None:
+            self.disk.write(mirror)
+            assert digest(self.disk.read("a")[0]) == self.begun
+            self.begun = None
 
     @rule()
     @precondition(lambda self: self.model.jobs)

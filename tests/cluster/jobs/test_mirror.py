@@ -16,6 +16,7 @@ from cluster.jobs import (
     Progress,
     SessionClose,
     Submit,
+    Take,
     UnreadableMirrorError,
     Unreserve,
     digest,
@@ -89,6 +90,69 @@ class TestAnIncrement:
         rig.say(*(Finish(1, number) for number in rig.grab_all(1)))
         mirror = writer.take(rig.table)
         assert (mirror.segments, mirror.payloads, mirror.dropped_payloads) == ([], [], [])
+
+
+class TestInSteps:
+    def test_is_of_the_moment_at_which_it_was_begun(self, rig, writer):
+        submit(rig, 3 * SEGMENT - 1)
+        expected = digest(rig.table)
+        writer.begin(rig.table)
+        assert writer.go_on(1) is None
+        rig.say(Cancel(0, b"H:a:%d" % (SEGMENT + 5)))
+        submit(rig, SEGMENT)
+        mirror = writer.go_on(1)
+        assert [number for number, _ in mirror.segments] == [0, 1, 2]
+        assert digest(restore(mirror.meta, mirror.segments, mirror.payloads)[0]) == expected
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda rig: submit(rig, 1),
+            lambda rig: rig.wait(2000),  # the delayed job comes due, and the time limit of the one that runs is over
+            lambda rig: rig.grab(3),
+            lambda rig: rig.ask(3),
+            lambda rig: rig.park(3),
+            lambda rig: rig.park(2),  # who sleeps has given up its time limit
+            lambda rig: rig.say(Take(2, rig.reserved(2)[0])),
+            lambda rig: rig.say(Unreserve(2, rig.reserved(2)[0])),
+            lambda rig: rig.say(Progress(2, rig.running(2)[0], 1, 2)),
+            lambda rig: rig.say(Finish(2, rig.running(2)[0])),
+            lambda rig: rig.say(Cancel(0, b"H:a:1")),
+            lambda rig: rig.foreground(4, unique=b"u"),
+            lambda rig: rig.background(unique=b"u"),
+            lambda rig: rig.say(SessionClose(1)),
+            lambda rig: rig.say(SessionClose(2)),
+            lambda rig: rig.restart(),
+        ],
+    )
+    def test_has_nothing_of_any_change_that_comes_too_late(self, rig, writer, change):
+        rig.open(1, 4)
+        rig.foreground(1, unique=b"u")
+        rig.worker(2, b"f", limit=1000)
+        rig.worker(3, b"f")
+        submit(rig, 5)
+        rig.say(Submit(0, b"f", b"", b"", 1, background=True, due=rig.table.now + 1000))
+        rig.grab(2)
+        rig.ask(2)
+        expected = digest(rig.table)
+        writer.begin(rig.table)
+        change(rig)
+        assert digest(rig.table) != expected
+        mirror = writer.go_on(9)
+        assert digest(restore(mirror.meta, mirror.segments, mirror.payloads)[0]) == expected
+
+    def test_leaves_to_the_next_one_what_changed_meanwhile(self, rig, writer):
+        submit(rig, 3 * SEGMENT - 1)
+        writer.begin(rig.table)
+        writer.go_on(1)
+        rig.say(Cancel(0, b"H:a:5"), Cancel(0, b"H:a:%d" % (2 * SEGMENT)))
+        writer.go_on(9)
+        assert [number for number, _ in writer.take(rig.table).segments] == [0, 2]
+
+    def test_takes_no_more_of_them_at_once_than_it_is_told(self, rig, writer):
+        submit(rig, 5 * SEGMENT - 1)
+        writer.begin(rig.table)
+        assert [writer.go_on(2) is None for _ in range(3)] == [True, True, False]
 
 
 class TestABigWorkload:

@@ -13,6 +13,10 @@ from pathlib import Path
 from cluster.log import Entry, EntryKind, HardState
 from cluster.storage import Mirror, StorageThread, Store
 
+FRESH = 1000
+FRESH_SEGMENTS = 300
+"""In every mirror so many that take the place of none, so that they are written in portions; they go with the next."""
+
 
 def data_of(index, term):
     return f"{index}/{term}".encode() * (1 + (index * 7919 + term * 104_729) % 9000)
@@ -26,6 +30,7 @@ async def main(directory, term):
     store = Store.open(directory)
     recovered = store.recover()
     applied, last = recovered.applied_index, recovered.last_index
+    fresh = [number for number, _ in store.read_segments() if number >= FRESH]
     generator = random.Random(term)
     loop = asyncio.get_running_loop()
     thread = StorageThread(store, loop.call_soon_threadsafe, lambda _: os.abort())
@@ -60,12 +65,17 @@ async def main(directory, term):
                 tell("mirror", index)
 
             mark = b"%d:" % applied
+            dropped, fresh = fresh, [FRESH * applied + number for number in range(FRESH_SEGMENTS)]
             thread.mirror(
                 Mirror(
                     applied,
                     term,
                     mark,
-                    [(number, mark + bytes(generator.randrange(40_000))) for number in range(8)],
+                    [
+                        *((number, mark + bytes(generator.randrange(40_000))) for number in range(8)),
+                        *((number, mark + bytes(2000)) for number in fresh),
+                        *((number, None) for number in dropped),
+                    ],
                     [(applied, mark), (1_000_000 + applied, bytes(generator.choice([3, 300_000, 6_000_000])))],
                     [*range(1, applied), *range(1_000_001, 1_000_000 + applied)],
                     generator.randrange(applied + 1),

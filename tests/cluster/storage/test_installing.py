@@ -86,7 +86,7 @@ class TestInstalling:
         assert state_of(settled)[2:] == ([], [])
 
     def test_takes_payloads_of_a_mirror_that_never_came(self, settled, open_store):
-        settled.stage_payloads(6, [(44, b"early")])
+        settled.stage(6, payloads=[(44, b"early")])
         settled.write(pieces=[Piece(0, stream_of())], install=Install(9, 4))
         settled.close()
         assert list(open_store().read_payloads()) == PAYLOADS

@@ -67,10 +67,18 @@ class StoreAgainstModel(RuleBasedStateMachine):
             self.log = {i: e for i, e in self.log.items() if i > compact_to}
 
     @precondition(lambda self: self.last > self.applied)
-    @rule(payloads=st.dictionaries(NUMBERS.map(lambda n: n + 100), BLOBS, min_size=1))
-    def stage_payloads_and_crash(self, payloads):
-        self.store.stage_payloads(self.applied + 1, list(payloads.items()))
-        self.reopen()
+    @rule(rows=st.dictionaries(NUMBERS.map(lambda n: n + 100), BLOBS, min_size=1), crash=st.booleans())
+    def stage(self, rows, crash):
+        """Parts of a mirror that does not come, or whose rest comes next."""
+        self.store.stage(self.applied + 1, segments=list(rows.items()), payloads=list(rows.items()))
+        if crash:
+            self.reopen()
+            return
+        self.applied += 1
+        self.applied_term, self.meta = self.log[self.applied].term, b"staged"
+        self.store.write_mirror(Mirror(self.applied, self.applied_term, self.meta, [], [], [], 0))
+        dropped = [(number, None) for number in rows]
+        self.store.write_mirror(Mirror(self.applied, self.applied_term, self.meta, dropped, [], list(rows), 0))
 
     @rule()
     def upkeep(self):

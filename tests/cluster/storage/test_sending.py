@@ -98,7 +98,7 @@ class TestASnapshot:
 
     def test_leaves_out_payloads_of_a_mirror_that_is_not_complete(self, filled, tmp_path):
         payloads = list(filled.read_payloads())
-        filled.stage_payloads(8, [(7, b"early"), (999_999, b"early")])
+        filled.stage(8, payloads=[(7, b"early"), (999_999, b"early")])
         other = install(tmp_path / "other", read_to_end(SnapshotReader(filled.view())), 5)
         assert list(other.read_payloads()) == payloads
         other.close()

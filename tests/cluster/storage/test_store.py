@@ -202,16 +202,47 @@ class TestTheMirror:
     def test_staged_payloads_belong_to_the_mirror_that_completes_them(self, open_store, entry, mirror):
         store = open_store()
         store.append([entry(1)])
-        store.stage_payloads(1, [(4, b"early")])
+        store.stage(1, payloads=[(4, b"early")])
         store.write_mirror(mirror(1, payloads=[(5, b"late")]))
         store.close()
         assert list(open_store().read_payloads()) == [(4, b"early"), (5, b"late")]
+
+    def test_staged_segments_belong_to_the_mirror_that_completes_them(self, open_store, entry, mirror):
+        store = open_store()
+        store.append([entry(1), entry(2)])
+        store.write_mirror(mirror(1, segments=[(1, b"old"), (2, b"kept")]))
+        store.stage(2, segments=[(7, b"early"), (8, b"early")])
+        store.write_mirror(mirror(2, segments=[(1, b"new"), (9, b"late")]))
+        expected = [(1, b"new"), (2, b"kept"), (7, b"early"), (8, b"early"), (9, b"late")]
+        assert list(store.read_segments()) == expected
+        store.write_mirror(mirror(2, segments=[(8, None)]))
+        store.close()
+        assert list(open_store().read_segments()) == [row for row in expected if row[0] != 8]
+
+    def test_staged_segments_are_nobody_s_before(self, open_store, entry, mirror):
+        store = open_store()
+        store.append([entry(1), entry(2)])
+        store.write_mirror(mirror(1, segments=[(1, b"old")]))
+        store.stage(2, segments=[(7, b"early")])
+        with store.view() as view:
+            assert list(view.segments()) == list(store.read_segments()) == [(1, b"old")]
+        store.close()
+        assert list(open_store().read_segments()) == [(1, b"old")]
+
+    @pytest.mark.parametrize(("index", "segment"), [(2, 1), (1, 7)])
+    def test_a_segment_that_somebody_reads_cannot_be_staged(self, open_store, entry, mirror, index, segment):
+        store = open_store()
+        store.append([entry(1), entry(2)])
+        store.write_mirror(mirror(1, segments=[(1, b"old")]))
+        with pytest.raises(MisuseError, match=f"segment {segment} was to be replaced"):
+            store.stage(index, segments=[(segment, b"new")])
+        assert list(store.read_segments()) == [(1, b"old")]
 
     def test_staged_payloads_of_a_mirror_that_never_came_are_gone_at_the_next_start(self, open_store, entry, mirror):
         store = open_store()
         store.append([entry(1), entry(2)])
         store.write_mirror(mirror(1, payloads=[(1, b"kept")]))
-        store.stage_payloads(2, [(4, b"early")])
+        store.stage(2, payloads=[(4, b"early")])
         store.close()
         assert list(open_store().read_payloads()) == [(1, b"kept")]
 

@@ -213,6 +213,24 @@ class TestAMirror:
         thread.close()
         assert list(open_store().read_payloads()) == payloads
 
+    def test_with_many_new_segments_lets_appends_in_between_and_is_complete(
+        self, start, receiver, entry, mirror, held_connection, open_store
+    ):
+        thread = start(held_connection)
+        thread.append([entry(1), entry(2)], None, receiver.note(1))
+        thread.mirror(mirror(1, segments=[(3, b"old")]), receiver.note("mirror"))
+        receiver.wait_for(2)
+        held_connection.trigger = "INSERT OR REPLACE INTO segments"
+        segments = [(number, bytes([number]) * (1 << 20)) for number in range(12)]
+        thread.mirror(mirror(2, segments=segments), receiver.note("another mirror"))
+        assert held_connection.reached.wait(PATIENCE)
+        thread.append([entry(3)], None, receiver.note(3))
+        held_connection.go.set()
+        receiver.wait_for(4)
+        thread.close()
+        assert receiver.events == [1, "mirror", 3, "another mirror"]
+        assert list(open_store().read_segments()) == segments
+
     def test_is_followed_by_deleting_what_it_compacted(self, start, receiver, entry, mirror, held_connection):
         thread = start(held_connection)
         thread.append([entry(1)], None, receiver.note(1))
