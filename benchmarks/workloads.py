@@ -5,6 +5,7 @@ the submit before it left queued. Figures are compared in `report`, the million 
 """
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -196,6 +197,8 @@ def run_workload(
     function = new_function()
     queued: Sequence[range] = ()
     measurements = []
+    # What the last round wrote would otherwise be on its way to the disk during this one, whoever's it was.
+    os.sync()
     for step in workload.steps:
         result, cpu = play_on(server, step.name, step.shape, crew, function, queued if step.drains else ())
         measurements.append(measure(step.name, target or server.name, number, result, cpu))
