@@ -478,6 +478,7 @@ class JobTable:
 
     def _give_up(self, job: Job, *, attempt: bool) -> None:
         """Part the job from its holder: back to the front of its queue, or out where it may not be run again."""
+        self._touch(job.number)
         self._release(job)
         job.function.pending[job.priority] += 1
         job.numerator = job.denominator = 0
@@ -494,7 +495,6 @@ class JobTable:
     def _release(self, job: Job) -> None:
         """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
         session: Session = job.holder
-        self._touch(job.number)
         _discard(session.holding, job.number)
         job.holder = None
         if job.state is _RUNNING:

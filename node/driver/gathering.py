@@ -137,7 +137,7 @@ class Gathering:
     @property
     def congested(self) -> bool:
         """Tell whether so much is on its way that clients have to wait with more."""
-        return self.backlog > MAX_BACKLOG
+        return self._weight + self._gathered_bytes > MAX_BACKLOG
 
     def _gather(self, command: Command, size: int) -> None:
         self.numbered += 1

@@ -176,13 +176,11 @@ class Assigning:
     def _tell_overdue(self) -> None:
         self._telling = None
         now = self._time()
-        untold = self._untold
-        while untold:
-            number, (session, since) = next(iter(untold.items()))
+        for number, (session, since) in list(self._untold.items()):
             if since + TAKE_DELAY > now:
                 self._telling = self._loop.call_later(since + TAKE_DELAY - now, self._tell_overdue)
                 return
-            del untold[number]
+            del self._untold[number]
             self._driver.propose_lazily(Take(session, number))
 
     def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:

@@ -204,8 +204,9 @@ class Connection(asyncio.Protocol):
                 if self.waiting and (self.reading_table or kind not in PIPELINED):
                     break
                 position += 1
-                if kind in handlers:
-                    handlers[kind](self, message.args)
+                handler = handlers.get(kind)
+                if handler is not None:
+                    handler(self, message.args)
                     continue
                 run = [message.args]
                 while position < end and type(message := messages[position]) is Packet and message.kind is kind:
