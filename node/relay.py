@@ -86,9 +86,12 @@ class Relay:
         self._streams: dict[str, _Stream] = {}
         self._heard: dict[str, tuple[int, int]] = {}
         """For each node: the incarnation that speaks, and the number of the last report that arrived of it."""
-        self._owed: dict[str, int] = {}
+        self.owed: dict[str, int] = {}
         """Nodes that are to get a receipt, and for how many reports."""
-        self._unsent: dict[str, None] = {}
+        self.unsent: dict[str, None] = {}
+        """Nodes that there is something to send to: `flush` is to follow."""
+        self.congested = False
+        """Whether so much is on its way that workers have to wait with more."""
         self._size = 0
 
     def begin(self, incarnation: int) -> None:
@@ -96,14 +99,9 @@ class Relay:
         self._incarnation = incarnation
         self._streams.clear()
         self._heard.clear()
-        self._owed.clear()
-        self._unsent.clear()
-        self._size = 0
-
-    @property
-    def congested(self) -> bool:
-        """Tell whether so much is on its way that workers have to wait with more."""
-        return self._size > MAX_UNACKNOWLEDGED
+        self.owed.clear()
+        self.unsent.clear()
+        self._weigh(-self._size)
 
     def report(self, node: str, incarnation: int, report: Report) -> None:
         """Send a report to sessions of this incarnation of another node, at the next `flush`."""
@@ -114,15 +112,15 @@ class Relay:
         size = sum([len(arg) for arg in report.args])
         stream.unsent.append((report, size))
         stream.size += size
-        self._size += size
-        self._unsent[node] = None
+        self._weigh(size)
+        self.unsent[node] = None
 
     def flush(self) -> None:
         """Send what has gathered, and receipts where much has come."""
-        for node in self._unsent:
+        for node in self.unsent:
             self._send_stream(node)
-        self._unsent.clear()
-        if self._owed:
+        self.unsent.clear()
+        if self.owed:
             self._send_receipts(RECEIPT_AFTER)
 
     def received(self, node: str, parcel: Parcel) -> None:
@@ -142,7 +140,7 @@ class Relay:
             self._heard[node] = (parcel.sender, last)
             size = sum([len(arg) for report in parcel.reports for arg in report.args])
             weight = RECEIPT_AFTER if size > MAX_GATHERED else len(parcel.reports)
-            self._owed[node] = self._owed.get(node, 0) + weight
+            self.owed[node] = self.owed.get(node, 0) + weight
 
     def linked(self, node: str) -> None:
         """Begin again with what is not acknowledged: there is a new link."""
@@ -150,7 +148,7 @@ class Relay:
         if stream is not None:
             stream.unacknowledged.extend(stream.unsent)
             stream.unsent, stream.unacknowledged = stream.unacknowledged, deque()
-            self._unsent[node] = None
+            self.unsent[node] = None
 
     def tick(self) -> None:
         """Let go of streams whose other end is no more; try again where there was no room."""
@@ -159,16 +157,16 @@ class Relay:
             if known is not None and (known.incarnation > stream.receiver or not known.up):
                 self._drop(node)
             elif stream.unsent:
-                self._unsent[node] = None
+                self.unsent[node] = None
         self._send_receipts(1)
         self.flush()
 
     def _send_receipts(self, least: int) -> None:
         """Send receipts to those who are owed one for at least so many reports; again later, where that fails."""
-        for node in [node for node, count in self._owed.items() if count >= least]:
+        for node in [node for node, count in self.owed.items() if count >= least]:
             sender, number = self._heard[node]
             if self._send(node, Receipt(sender, self._incarnation, number)):
-                del self._owed[node]
+                del self.owed[node]
 
     def _send_stream(self, node: str) -> None:
         stream = self._streams.get(node)
@@ -195,9 +193,13 @@ class Relay:
             _, size = (stream.unacknowledged or stream.unsent).popleft()
             stream.acknowledged += 1
             stream.size -= size
-            self._size -= size
+            self._weigh(-size)
 
     def _drop(self, node: str) -> None:
         stream = self._streams.pop(node, None)
         if stream is not None:
-            self._size -= stream.size
+            self._weigh(-stream.size)
+
+    def _weigh(self, more: int) -> None:
+        self._size += more
+        self.congested = self._size > MAX_UNACKNOWLEDGED

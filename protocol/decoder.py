@@ -80,13 +80,12 @@ class _Decoder(Generic[_Text]):
             body = position + _HEADER_SIZE
             if body <= end:
                 key, size = _unpack_header(data, position)
-                rule = rules.get(key)
-                if rule is not None and size <= max_packet:
+                if key in rules and size <= max_packet:
                     after = body + size
                     if after > end:
                         self._keep(data, position, _HEADER_SIZE + size)
                         break
-                    nuls, build = rule
+                    nuls, build = rules[key]
                     args = data[body:after].split(NUL, nuls) if size < _LARGE else _split(data, body, after, nuls)
                     append(build(args))
                     position = after

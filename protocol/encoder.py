@@ -6,6 +6,7 @@ The arguments are trusted to mean something; only what would break the framing i
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from protocol.errors import LocalProtocolError
@@ -31,7 +32,8 @@ def _heads(magic: bytes, routes: Route) -> tuple[_Head | None, ...]:
 
 _REQUEST_HEADS: Final = _heads(REQUEST_MAGIC, TO_SERVER)
 _RESPONSE_HEADS: Final = _heads(RESPONSE_MAGIC, FROM_SERVER)
-_JOB_CREATED: Final = RESPONSE_MAGIC + _pack_size(PacketType.JOB_CREATED)
+_RESPONSE_STARTS: Final = [RESPONSE_MAGIC + _pack_size(number) for number in range(max(PacketType) + 1)]
+_JOB_CREATED: Final = _RESPONSE_STARTS[PacketType.JOB_CREATED]
 
 
 def encode_request(kind: PacketType, *args: bytes) -> bytes:
@@ -49,14 +51,20 @@ def encode_request(kind: PacketType, *args: bytes) -> bytes:
 def encode_response(kind: PacketType, *args: bytes) -> bytes:
     """Return the bytes of a packet from a server; raises as `encode_request` does."""
     head = _RESPONSE_HEADS[kind]
-    if head is not None and args and len(args) == head[0] and len(args[-1]) < _LARGE:
-        body = NUL.join(args)
-        size = len(body)
-        if head[0] == 1 or body.count(NUL, 0, size - len(args[-1])) == head[0] - 1:
-            return head[1] + _pack_size(size) + body
     if head is None:
         raise LocalProtocolError(f"{kind.name} is never sent by a server")
     return _encode(kind, head, args)
+
+
+def encode_passed_on(kind: PacketType, args: Sequence[bytes]) -> bytes:
+    """Return what `encode_response` would, at half its price, for as many arguments as the packet takes.
+
+    Those before the last are known to hold no NUL, since they have been arguments of a packet before.
+    """
+    if len(args[-1]) >= _LARGE:
+        return encode_response(kind, *args)
+    body = NUL.join(args)
+    return _RESPONSE_STARTS[kind] + _pack_size(len(body)) + body
 
 
 def encode_job_created(handle: bytes) -> bytes:

@@ -52,7 +52,7 @@ class Function:
     def share(self) -> int:
         """Tell how many of the waiting jobs one worker may have reserved ahead in one go."""
         high, normal, low = self.waiting
-        return (high + normal + low) // (2 * max(1, len(self.workers)))
+        return (high + normal + low) // (2 * len(self.workers) or 2)
 
     def forget_ended(self, priority: int, jobs: dict[int, Job]) -> None:
         """Let go of ended jobs inside the queue once they are the greater part of it."""

@@ -353,7 +353,8 @@ class JobTable:
         self._hold(session, job)
         if node.audible:
             node.effects.append(Assigned(session.number, job))
-        self._reserve_ahead(session, command.ahead)
+        if command.ahead:
+            self._reserve_ahead(session, command.ahead)
 
     def _prefetch(self, node: Node, command: c.Prefetch) -> None:
         session = node.sessions.get(command.session)

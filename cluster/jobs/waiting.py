@@ -59,8 +59,8 @@ class Waiting:
         function.forget_ended(job.priority, self.jobs)
 
     def _count_out(self, function: Function, priority: int) -> None:
-        function.waiting[priority] -= 1
-        if not function.waiting[priority]:
+        left = function.waiting[priority] = function.waiting[priority] - 1
+        if not left:
             del self.ready[priority][function.name]
             function.queues[priority].clear()
 
@@ -80,6 +80,11 @@ class Waiting:
             ready = self.ready[priority]
             if not ready:
                 continue
+            if len(abilities) == 1:
+                for name in abilities:
+                    if name in ready:
+                        return ready[name], priority
+                continue
             chosen: bytes | None = None
             lowest = session.served
             for name in abilities if len(abilities) <= len(ready) else ready:
@@ -93,17 +98,15 @@ class Waiting:
     def take(self, session: Session) -> Job | None:
         """Take the session's next job out of its queue; None: there is none."""
         best = self.best(session)
-        if best is None:
-            return None
-        return self.take_from(*best, session)
+        return self.take_from(best[0], best[1], session) if best is not None else None
 
     def take_from(self, function: Function, priority: int, session: Session) -> Job:
         """Take a job out of the queue that `best` has just named for this session."""
         session.abilities[function.name].served = session.served
         session.served += 1
         queue = function.queues[priority]
-        number = queue.popleft()
-        while number not in self.jobs:
-            number = queue.popleft()
+        find = self.jobs.get
+        while (job := find(queue.popleft())) is None:
+            pass  # it has ended
         self._count_out(function, priority)
-        return self.jobs[number]
+        return job

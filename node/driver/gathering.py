@@ -32,7 +32,7 @@ MAX_WRITE_BATCHES: Final = 8
 MAX_WRITE_BYTES: Final = 8 << 20
 """Bytes of workload after which nothing more goes into one write; one batch always does."""
 MAX_BACKLOG: Final = 64 << 20
-"""Bytes of workload on their way to the table beyond which clients are not read from."""
+"""Bytes of workload in closed batches on their way to the table beyond which clients are not read from."""
 
 Weighed = tuple[Batch, int]
 """A batch and about how many bytes it weighs."""
@@ -50,6 +50,8 @@ class Gathering:
         """The number of the newest of them that is applied."""
         self.in_turn = False
         """Whether whoever proposes will call `end_turn` before it returns to the event loop."""
+        self.congested = False
+        """Whether so much is on its way to the table that clients have to wait with more."""
         self._loop = loop
         self._gathering: list[Command] = []
         self._gathered_bytes = 0
@@ -86,13 +88,18 @@ class Gathering:
         """Bring urgent commands before the table, in order; `size` is about what they weigh together, in bytes."""
         self.numbered += len(commands)
         self._gathering += commands
-        self._gathered(size)
+        self._gathered_bytes += size
+        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
+            self._close_batch()
         if not self._urgent:
             self._hurry()
 
     def propose_lazily(self, command: Command) -> None:
         """Bring a command before the table that nobody waits for."""
-        self._gather(command, 0)
+        self.numbered += 1
+        self._gathering.append(command)
+        if len(self._gathering) >= MAX_BATCH_COMMANDS:
+            self._close_batch()
         if not self._urgent and self._lazy_timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
 
@@ -134,17 +141,9 @@ class Gathering:
         """Tell whether what has gathered is worth a write of its own, whatever else is under way."""
         return len(self._gathering) >= MUCH or bool(self._closed)
 
-    @property
-    def congested(self) -> bool:
-        """Tell whether so much is on its way that clients have to wait with more."""
-        return self._weight + self._gathered_bytes > MAX_BACKLOG
-
     def _gather(self, command: Command, size: int) -> None:
         self.numbered += 1
         self._gathering.append(command)
-        self._gathered(size)
-
-    def _gathered(self, size: int) -> None:
         self._gathered_bytes += size
         if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
             self._close_batch()
@@ -152,6 +151,7 @@ class Gathering:
     def _close_batch(self) -> None:
         self._closed.append((self._gathering, self._gathered_bytes))
         self._weight += self._gathered_bytes
+        self.congested = self._weight > MAX_BACKLOG
         self._gathering = []
         self._gathered_bytes = 0
 
@@ -228,6 +228,7 @@ class Gathering:
         unapplied = self._unapplied
         while unapplied and unapplied[0][0].first + len(unapplied[0][0].commands) - 1 <= number:
             self._weight -= unapplied.popleft()[1]
+        self.congested = self._weight > MAX_BACKLOG
 
     def _call_settled(self) -> None:
         settling = self._settling
@@ -243,7 +244,7 @@ class Gathering:
         self._closed = []
         self._unapplied.clear()
         self._settling.clear()
-        self._urgent = self._hungry = False
+        self._urgent = self._hungry = self.congested = False
         self._seen = self._crowd = 0
 
     def _cancel(self) -> None:

@@ -40,8 +40,9 @@ class Assigning:
         self._held: dict[Connection, float] = {}
         """Busy workers whose GRAB_JOB waits for a job, and until when."""
         self._release: asyncio.TimerHandle | None = None
-        self._untold: dict[int, tuple[int, float]] = {}
-        """The numbers of jobs that their workers have and the table does not know to be taken; by whom, and when."""
+        self.untold: dict[int, tuple[int, float]] = {}
+        """The numbers of jobs that their workers have and the table does not know to be taken; by whom, and when. It
+        need not hear so of a job that is over."""
         self._telling: asyncio.TimerHandle | None = None
 
     def forget(self, connection: Connection) -> None:
@@ -50,7 +51,7 @@ class Assigning:
         self._held.pop(connection, None)
         if connection.worker is not None:
             for job in connection.worker.running.values():
-                told = self._untold.pop(job.number, None) is None
+                told = self.untold.pop(job.number, None) is None
                 if not told and connection.opened:
                     self._driver.propose_lazily(Take(connection.number, job.number))
 
@@ -98,7 +99,8 @@ class Assigning:
             self._keep(connection, worker, effect.job)
             self.take_reserved(connection, worker)
         else:
-            self.assign(connection, worker, effect.job)
+            connection.answer(self._given(connection, worker, effect.job))
+            return
         connection.answered()
 
     def no_job(self, effect: NoJob) -> None:
@@ -147,13 +149,13 @@ class Assigning:
 
     # -- giving jobs ---------------------------------------------------------------------------------------------------
 
-    def assign(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
-        """Send a job to its worker."""
+    def _given(self, connection: Connection, worker: WorkerSession, job: Job) -> bytes:
+        """Note that a worker gets a job; give the packet that tells it."""
         now = self._time()
         if worker.timed:
             self._driver.propose_lazily(Take(connection.number, job.number))
         else:
-            self._untold[job.number] = (connection.number, now)
+            self.untold[job.number] = (connection.number, now)
             if self._telling is None:
                 self._telling = self._loop.call_later(TAKE_DELAY, self._tell_overdue)
         handle = job.handle
@@ -161,33 +163,29 @@ class Assigning:
         if worker.muted:
             worker.muted.discard(handle)
         worker.note_pace(now)
-        connection.send(assignment(worker.form, handle, job))
-
-    def finished(self, job: Job) -> None:
-        """Note that a job is over: the table need not hear any more that it was taken."""
-        self._untold.pop(job.number, None)
+        return assignment(worker.form, handle, job)
 
     def tell_taken(self) -> None:
         """Tell the table of every job that a worker has: somebody wants to know how things stand."""
-        for number, (session, _) in self._untold.items():
+        for number, (session, _) in self.untold.items():
             self._driver.propose_lazily(Take(session, number))
-        self._untold.clear()
+        self.untold.clear()
 
     def _tell_overdue(self) -> None:
         self._telling = None
         now = self._time()
-        for number, (session, since) in list(self._untold.items()):
+        for number, (session, since) in list(self.untold.items()):
             if since + TAKE_DELAY > now:
                 self._telling = self._loop.call_later(since + TAKE_DELAY - now, self._tell_overdue)
                 return
-            del self._untold[number]
+            del self.untold[number]
             self._driver.propose_lazily(Take(session, number))
 
     def take_reserved(self, connection: Connection, worker: WorkerSession) -> None:
         """Hand over the job that was reserved first."""
         driver, reserved = self._driver, worker.reserved
         job, _ = reserved.popleft()
-        self.assign(connection, worker, job)
+        connection.send(self._given(connection, worker, job))
         if not job.function.share:
             return  # the table would reserve nothing
         ahead = worker.ahead()

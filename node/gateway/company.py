@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
 COMPANY_TIME: Final = 0.1
-"""Seconds that JOB_CREATED waits for company."""
+"""Seconds that JOB_CREATED waits for company at the most; at the least it is half of them."""
 PROVEN: Final = 2
 """After how many jobs in step a client is taken to go on like that."""
 IN_VAIN: Final = 4
@@ -27,45 +27,36 @@ class Company:
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
-        self._table = gateway.table
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[Connection, float] = {}
-        """Until when the JOB_CREATED of each, if it is not sent yet, may wait."""
-        self._end: asyncio.TimerHandle | None = None
+        self._waiting: set[Connection] = set()
+        """Those whose JOB_CREATED, if it is not sent yet, waits since the last look at them."""
+        self._longer: set[Connection] = set()
+        """Those whose JOB_CREATED waits since the look before that."""
+        self._look: asyncio.TimerHandle | None = None
 
     def announce(self, connection: Connection, packet: bytes) -> None:
         """Send a client the JOB_CREATED of a foreground job, now or later."""
-        if not self._in_step(connection):
-            connection.send(packet)
-        else:
-            self._waiting.pop(connection, None)
-            self._waiting[connection] = self._loop.time() + COMPANY_TIME
-            if self._end is None:
-                self._end = self._loop.call_later(COMPANY_TIME, self._end_waiting)
-            connection.send_with_next(packet)
-
-    def _in_step(self, connection: Connection) -> bool:
-        session = self._table.nodes[self._gateway.driver.name].sessions.get(connection.number)
+        session = connection.session or self._gateway.session_of(connection)
         if session is None or len(session.listening) > 1:
             connection.in_step = 0
-            return False
-        connection.in_step += 1
-        return connection.in_step > PROVEN
+            connection.send(packet)
+        elif connection.in_step < PROVEN:
+            connection.in_step += 1
+            connection.send(packet)
+        else:
+            self._waiting.add(connection)
+            if self._look is None:
+                self._look = self._loop.call_later(COMPANY_TIME / 2, self._end_waiting)
+            connection.send_with_next(packet)
 
     def _end_waiting(self) -> None:
-        self._end = None
-        now = self._loop.time()
-        waiting = self._waiting
-        while waiting:
-            connection, until = next(iter(waiting.items()))
-            if until > now:
-                self._end = self._loop.call_later(until - now, self._end_waiting)
-                return
-            del waiting[connection]
+        for connection in self._longer - self._waiting:
             if connection.flush():
                 connection.in_step = PROVEN - IN_VAIN
+        self._waiting, self._longer = set(), self._waiting
+        self._look = self._loop.call_later(COMPANY_TIME / 2, self._end_waiting) if self._longer else None
 
     def close(self) -> None:
         """Wait for nothing any more."""
-        if self._end is not None:
-            self._end.cancel()
+        if self._look is not None:
+            self._look.cancel()

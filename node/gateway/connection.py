@@ -17,6 +17,7 @@ import structlog
 from protocol import AdminCommand, AdminFault, Fault, Packet, PacketType, ServerDecoder, encode_error
 
 if TYPE_CHECKING:
+    from cluster.jobs import Session
     from node.gateway.gateway import Gateway
     from node.gateway.worker import WorkerSession
 
@@ -88,6 +89,7 @@ class Connection(asyncio.Protocol):
         "opened",
         "peer",
         "reading_table",
+        "session",
         "submitted",
         "waiting",
         "worker",
@@ -98,6 +100,8 @@ class Connection(asyncio.Protocol):
         self.peer = "?"
         self.opened = False
         """Whether the table knows this session."""
+        self.session: Session | None = None
+        """How the table knows it, once somebody has looked that up."""
         self.exceptions = gateway.exceptions
         """The option of that name: this client wants WORK_EXCEPTION."""
         self.client_id = b""
@@ -153,20 +157,29 @@ class Connection(asyncio.Protocol):
             messages = self._decoder.feed(data)
             if self._decoder.pending:
                 self.heard = gateway.time()
-            self._quota -= len(messages)
+            count = len(messages)
+            self._quota -= count
             if self._inbox or self._held_back:
                 self._inbox.extend(messages)
             else:
                 done = self._process(messages if self._quota >= 0 else messages[:QUOTA])
-                if done < len(messages) and not self.closed:
+                if done < count and not self.closed:
                     self._inbox.extend(messages[done:])
             if self._quota < 0 and not self._tired:
                 self._tired = True
                 gateway.resume_later(self)
-            if self._inbox or self._tired or self._held_back or gateway.overloaded or self._runs_ahead:
+            if (
+                self._inbox
+                or self._tired
+                or self._held_back
+                or gateway.overloaded
+                or self.waiting > MAX_WAITING
+                or self.submitted > MAX_SUBMITTED
+            ):
                 self._regulate()
         finally:
-            gateway.flush()
+            if gateway.unflushed or driver.congested:
+                gateway.flush()
             driver.end_turn()
 
     def eof_received(self) -> bool:
@@ -195,7 +208,7 @@ class Connection(asyncio.Protocol):
 
     def _process(self, messages: list[Message]) -> int:
         """See to messages, in order, as far as they need not wait; tell how many that were."""
-        handlers, run_handlers = self._gateway.handlers, self._gateway.run_handlers
+        handlers = self._gateway.handlers
         position, end = 0, len(messages)
         while position < end and not self.closed:
             message = messages[position]
@@ -212,7 +225,7 @@ class Connection(asyncio.Protocol):
                 while position < end and type(message := messages[position]) is Packet and message.kind is kind:
                     run.append(message.args)
                     position += 1
-                run_handlers[kind](self, run)
+                self._gateway.run_handlers[kind](self, run)
             elif self.waiting or self._held_back:
                 break
             else:
@@ -275,7 +288,8 @@ class Connection(asyncio.Protocol):
             self._held_back
             or self._tired
             or self._gateway.overloaded
-            or self._runs_ahead
+            or self.waiting > MAX_WAITING
+            or self.submitted > MAX_SUBMITTED
             or len(self._inbox) > MAX_INBOX
         )
         if busy and self._reading:
@@ -284,10 +298,6 @@ class Connection(asyncio.Protocol):
         elif not busy and not self._reading:
             self._reading = True
             self._transport.resume_reading()
-
-    @property
-    def _runs_ahead(self) -> bool:
-        return self.waiting > MAX_WAITING or self.submitted > MAX_SUBMITTED
 
     def _finish(self) -> bool:
         """Close after the last answer; tell whether that was done."""

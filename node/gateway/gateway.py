@@ -27,6 +27,7 @@ from cluster.jobs import (
     Reserved,
     Revocation,
     Revoked,
+    Session,
     SessionClose,
     SessionOpen,
     Settled,
@@ -95,8 +96,10 @@ class Gateway:
         self._loop = asyncio.get_running_loop()
         self.time = self._loop.time
         self._numbers = 0
+        self.unflushed = False
+        """Whether there is something to write at the end of the turn."""
         self._unsent: list[Connection] = []
-        """Connections with something to send at the end of the turn."""
+        """Connections with something to send then."""
         self._resumable: list[Connection] = []
         """Connections that can go on with what they were held back with."""
         self._next_turn: asyncio.Handle | None = None
@@ -181,6 +184,15 @@ class Gateway:
             connection.opened = True
             self.driver.propose_lazily(SessionOpen(connection.number, connection.peer))
 
+    def session_of(self, connection: Connection) -> Session | None:
+        """Give the connection's session in the table; None: the table does not know it yet, or any more."""
+        session = connection.session
+        if session is None:
+            node = self.table.nodes.get(self.driver.name)
+            session = node.sessions.get(connection.number) if node is not None else None
+            connection.session = session
+        return session
+
     def worker_of(self, connection: Connection) -> WorkerSession:
         """Give the connection's worker side; it becomes a worker by that."""
         if connection.worker is None:
@@ -218,10 +230,13 @@ class Gateway:
     def send_later(self, connection: Connection) -> None:
         """Write what this connection has to send at the end of the turn."""
         self._unsent.append(connection)
-        self.flush_later()
+        self.unflushed = True
+        if self._flush is None and not self.driver.in_turn:
+            self._flush = self._loop.call_soon(self.flush)
 
     def flush_later(self) -> None:
         """Write everything there is to write at the end of the turn."""
+        self.unflushed = True
         if self._flush is None and not self.driver.in_turn:
             self._flush = self._loop.call_soon(self.flush)
 
@@ -244,12 +259,15 @@ class Gateway:
         if self._flush is not None:
             self._flush.cancel()
             self._flush = None
+        self.unflushed = False
         if self._unsent:
             unsent, self._unsent = self._unsent, []
             for connection in unsent:
                 connection.flush()
-        self.relay.flush()
-        overloaded = self.driver.congested or self.relay.congested
+        relay = self.relay
+        if relay.unsent or relay.owed:
+            relay.flush()
+        overloaded = self.driver.congested or relay.congested
         if overloaded is not self.overloaded:
             self.overloaded = overloaded
             for connection in list(self.connections.values()):

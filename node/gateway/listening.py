@@ -30,7 +30,7 @@ class Listening:
         self._table = table
         self._say = say
         self._early: dict[tuple[int, int], list[Report]] = {}
-        self._told: dict[int, dict[int, Report]] = {}
+        self.told: dict[int, dict[int, Report]] = {}
         """The end of each job whose end is not in the table yet, by job and by the session that was told."""
         self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
         """The job, and the node and incarnation that has the word, by job number and session."""
@@ -42,7 +42,7 @@ class Listening:
 
     def created(self, session: int, job: Job) -> None:
         """Note that a session has just been told that it listens to a job."""
-        if self._told and (told := self._told.get(job.number)) is not None and session in told:
+        if self.told and (told := self.told.get(job.number)) is not None and session in told:
             # It asked again, after it had been told, for a job that is not out of the table yet.
             report = told[session]
             self._say(session, report.kind, report.args)
@@ -50,23 +50,17 @@ class Listening:
             for report in reports:
                 self._pass_on(session, report)
 
-    def told(self, session: int, report: Report) -> None:
+    def note_told(self, session: int, report: Report) -> None:
         """Note that a worker here has told a session a job's end that the log does not know of, and may never."""
-        self._told.setdefault(report.job, {})[session] = report
+        self.told.setdefault(report.job, {})[session] = report
 
     def was_told(self, session: int, job: int) -> bool:
         """Tell whether a session has been told the end of a job that is not over for the log."""
-        return session in self._told.get(job, ())
-
-    @property
-    def remembers_ends(self) -> bool:
-        """Tell whether any session has been told the end of a job that is not over for the log."""
-        return bool(self._told)
+        return session in self.told.get(job, ())
 
     def ended(self, job: int) -> None:
         """Note that the log knows of the end of a job that ran here."""
-        if self._told:
-            self._told.pop(job, None)
+        self.told.pop(job, None)
 
     def concluded(self, effect: Concluded) -> None:
         """Note that the log knows of the end of a job that ran elsewhere."""
@@ -92,8 +86,8 @@ class Listening:
                 del self._awaiting[number, session]
                 self._say(session, PacketType.WORK_FAIL, [job.handle])
         jobs = self._table.jobs
-        if self._told:
-            self._told = {number: told for number, told in self._told.items() if number in jobs}
+        if self.told:
+            self.told = {number: told for number, told in self.told.items() if number in jobs}
         if self._early:
             last = self._table.last_job
             self._early = {key: reports for key, reports in self._early.items() if key[0] in jobs or key[0] > last}
@@ -108,7 +102,7 @@ class Listening:
     def reset(self) -> None:
         """Forget everybody."""
         self._early.clear()
-        self._told.clear()
+        self.told.clear()
         self._awaiting.clear()
 
     def _pass_on(self, session: int, report: Report) -> None:
@@ -118,13 +112,13 @@ class Listening:
                 del self._awaiting[key]
             self._say(session, report.kind, report.args)
             return
-        if session in self._told.get(report.job, ()):
+        if session in self.told.get(report.job, ()):
             return
         if not self._listens(session, report.job):
             self._early.setdefault(key, []).append(report)
             return
         if report.kind in FINAL:
-            self._told.setdefault(report.job, {})[session] = report
+            self.told.setdefault(report.job, {})[session] = report
         self._say(session, report.kind, report.args)
 
     def _listens(self, session: int, job: int) -> bool:
@@ -133,9 +127,9 @@ class Listening:
         return known is not None and job in known.listening
 
     def _forget(self, job: int, session: int) -> bool:
-        told = self._told.get(job)
+        told = self.told.get(job)
         if told is None or told.pop(session, None) is None:
             return False
         if not told:
-            del self._told[job]
+            del self.told[job]
         return True

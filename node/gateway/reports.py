@@ -40,7 +40,7 @@ def _passing(gateway: "Gateway", kind: PacketType) -> Callable[[Connection, list
         job = _held(connection, args[0])
         if job is not None:
             if job.listeners:
-                telling.tell(job, telling.listeners_of(job), kind, args)
+                telling.tell(job, kind, args)
         elif not _muted(connection, args[0]):
             connection.send(_NOT_HELD_DATA)
 
@@ -57,7 +57,7 @@ def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
                 connection.send(_NOT_HELD)
             return
         if job.listeners:
-            telling.tell(job, telling.listeners_of(job), PacketType.WORK_STATUS, args)
+            telling.tell(job, PacketType.WORK_STATUS, args)
         gateway.progress[job.number] = (parse_progress(args[1]), parse_progress(args[2]))
         if job.number not in gateway.untold_progress:
             gateway.untold_progress[job.number] = connection
@@ -77,6 +77,7 @@ def tell_progress(gateway: "Gateway") -> None:
 def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[Connection, list[bytes]], None]:
     driver = gateway.driver
     telling = gateway.telling
+    untold = gateway.assigning.untold
 
     def report(connection: Connection, args: list[bytes]) -> None:
         handle = args[0]
@@ -90,11 +91,11 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
             worker.excepted.append(handle)
         listeners = job.listeners
         if listeners:
-            telling.tell(job, telling.listeners_of(job), kind, args)
+            telling.tell(job, kind, args)
         telling.endings[job.number] = (kind, args, tuple(listeners))
         if gateway.progress:
             gateway.forget_progress(job)
-        gateway.assigning.finished(job)
+        untold.pop(job.number, None)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.
         if job.background:
             driver.propose_promptly(Finish(connection.number, job.number))

@@ -211,8 +211,7 @@ class _Requests:
 
     def _may_find(self, connection: Connection) -> bool:
         """Tell whether the table, as this node has it, has a job for the connection."""
-        node = self._table.nodes.get(self._driver.name)
-        session = node.sessions.get(connection.number) if node is not None else None
+        session = connection.session or self._gateway.session_of(connection)
         return session is not None and self._table.waiting.best_priority(session) is not None
 
     def _may_find_soon(self, connection: Connection) -> bool:
@@ -222,7 +221,7 @@ class _Requests:
         if applied == self._driver.numbered:
             submitted.clear()
             return False
-        session = self._table.nodes[self._driver.name].sessions.get(connection.number)
+        session = self._gateway.session_of(connection)
         abilities = session.abilities if session is not None else ()
         if len(abilities) <= len(submitted):
             return any(submitted.get(name, 0) > applied for name in abilities)
@@ -260,6 +259,6 @@ class _Requests:
         return grab
 
     def _finds_better(self, connection: Connection, priority: int) -> bool:
-        session = self._table.nodes[self._driver.name].sessions[connection.number]
-        best = self._table.waiting.best_priority(session)
+        session = self._gateway.session_of(connection)
+        best = self._table.waiting.best_priority(session) if session is not None else None
         return best is not None and best < priority

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
 from node.gateway.listening import Listening
 from node.relay import Parcel, Relay, Report, Send
-from protocol import PacketType, encode_response
+from protocol import PacketType, encode_passed_on, encode_response
 
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
@@ -40,9 +40,11 @@ class Telling:
 
     # -- what is said here --------------------------------------------------------------------------------------------
 
-    def tell(self, job: Job, listeners: Iterable[Session], kind: PacketType, args: list[bytes]) -> None:
-        """Send a worker's report on a job to these listeners, wherever they are."""
+    def tell(self, job: Job, kind: PacketType, args: list[bytes], listeners: Iterable[Session] | None = None) -> None:
+        """Send a worker's report on a job to those who listen, wherever they are; to `listeners`, if given, only."""
         here = self._name
+        if listeners is None:
+            listeners = job.listeners if not self.listening.told else self._who_may_hear(job)
         elsewhere: dict[Node, list[int]] | None = None
         for listener in listeners:
             if listener.node.name == here:
@@ -56,10 +58,8 @@ class Telling:
                 self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
             self._gateway.flush_later()
 
-    def listeners_of(self, job: Job) -> Iterable[Session]:
-        """Tell who is to hear of this job."""
-        if not self.listening.remembers_ends:
-            return job.listeners
+    def _who_may_hear(self, job: Job) -> Iterable[Session]:
+        """Leave out who has been told the job's end before."""
         here, was_told = self._name, self.listening.was_told
         return [each for each in job.listeners if each.node.name != here or not was_told(each.number, job.number)]
 
@@ -68,9 +68,8 @@ class Telling:
         if connection is None:
             return
         if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
-            connection.send(encode_response(PacketType.WORK_FAIL, args[0]))
-        else:
-            connection.send(encode_response(kind, *args))
+            kind, args = PacketType.WORK_FAIL, args[:1]
+        connection.send(encode_passed_on(kind, args))
 
     # -- what is said elsewhere ---------------------------------------------------------------------------------------
 
@@ -102,15 +101,16 @@ class Telling:
         report = Report(job.number, [], kind, args)
         for listener in told:
             if listener.node.name == self._name:
-                self.listening.told(listener.number, report)
+                self.listening.note_told(listener.number, report)
 
     def ended(self, effect: Ended) -> None:
         """Tell how the job ended those who began to listen while its end was on its way to the table."""
         job = effect.job
-        overdue = self._overdue.pop(job.number, None)
-        ending = self.endings.pop(job.number, overdue)
-        self.listening.ended(job.number)
-        if overdue is not None:
+        ending = self.endings.pop(job.number, None)
+        if self.listening.told:
+            self.listening.ended(job.number)
+        if self._overdue and (overdue := self._overdue.pop(job.number, None)) is not None:
+            ending = ending or overdue
             # It was kept for the same worker once more when the table heard of the end.
             connection = self._connections.get(effect.session)
             if connection is not None and connection.worker is not None:
@@ -121,7 +121,7 @@ class Telling:
             kind, args, told = ending
             untold = [listener for listener in job.listeners if listener not in told]
             if untold:
-                self.tell(job, untold, kind, args)
+                self.tell(job, kind, args, untold)
 
     def concluded(self, effect: Concluded) -> None:
         """Note that a job ended that ran elsewhere: whoever listens here is told by its worker's node."""

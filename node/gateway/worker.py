@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final
 
 from cluster.jobs import Job
-from protocol import PacketType, encode_response
+from protocol import PacketType, encode_passed_on, encode_response
 
 RESERVATION_TIME: Final = 0.05
 """Seconds after which a job that its worker has not fetched goes to the next one."""
@@ -100,7 +100,7 @@ def assignment(form: PacketType, handle: bytes, job: Job) -> bytes:
     """Make the packet that gives a job, in the form in which it was asked for."""
     name: bytes = job.function.name
     if form is PacketType.GRAB_JOB:
-        return encode_response(PacketType.JOB_ASSIGN, handle, name, job.workload)
+        return encode_passed_on(PacketType.JOB_ASSIGN, (handle, name, job.workload))
     if form is PacketType.GRAB_JOB_UNIQ:
-        return encode_response(PacketType.JOB_ASSIGN_UNIQ, handle, name, job.unique, job.workload)
-    return encode_response(PacketType.JOB_ASSIGN_ALL, handle, name, job.unique, job.reducer, job.workload)
+        return encode_passed_on(PacketType.JOB_ASSIGN_UNIQ, (handle, name, job.unique, job.workload))
+    return encode_passed_on(PacketType.JOB_ASSIGN_ALL, (handle, name, job.unique, job.reducer, job.workload))

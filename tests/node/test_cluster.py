@@ -387,4 +387,4 @@ class TestAClientThatLeaves:
         cluster.heal()
         cluster.wait(1)
         listening = two.gateway._listening
-        assert listening._awaiting == listening._early == listening._told == {}
+        assert listening._awaiting == listening._early == listening.told == {}

@@ -174,7 +174,7 @@ class TestResults:
         rescuer.say(T.WORK_COMPLETE, handle, b"again")
         node.wait(0.01)
         assert client.hears() == []
-        assert node.gateway._listening._told == node.gateway.telling.endings == node.table.jobs == {}
+        assert node.gateway._listening.told == node.gateway.telling.endings == node.table.jobs == {}
 
     def test_of_a_run_whose_time_is_over_are_refused(self, node):
         worker, client, handle = self.running(node, limit=b"1")

@@ -193,7 +193,7 @@ class TestWhoWasTold:
 
     def test_by_a_worker_here_hears_nothing_of_a_run_elsewhere(self, scene):
         job = scene.run()
-        scene.listening.told(CLIENT, Report(job, [], P.WORK_COMPLETE, [b"H:1", b"r"]))
+        scene.listening.note_told(CLIENT, Report(job, [], P.WORK_COMPLETE, [b"H:1", b"r"]))
         assert scene.listening.was_told(CLIENT, job)
         scene.report(job, P.WORK_COMPLETE, b"again")
         scene.entry(scene.finish(job))
@@ -203,7 +203,7 @@ class TestWhoWasTold:
 
     def test_by_a_worker_here_is_forgotten_with_its_job(self, scene):
         job = scene.run()
-        scene.listening.told(CLIENT, Report(job, [], P.WORK_COMPLETE, [b"H:1", b"r"]))
+        scene.listening.note_told(CLIENT, Report(job, [], P.WORK_COMPLETE, [b"H:1", b"r"]))
         scene.listening.ended(job)
         assert not scene.listening.was_told(CLIENT, job)
 

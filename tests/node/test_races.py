@@ -109,7 +109,7 @@ class TestAnEndThatWasTold:
             worker.leave()
             node.wait(1)
         assert node.table.jobs == {}
-        assert len(node.gateway._listening._told) <= 1
+        assert len(node.gateway._listening.told) <= 1
 
 
 class TestAnEndThatCameLate:

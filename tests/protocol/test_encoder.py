@@ -7,11 +7,14 @@ from protocol import (
     Route,
     encode_error,
     encode_job_created,
+    encode_passed_on,
     encode_request,
     encode_response,
 )
 
+FROM_SERVER = Route.SERVER_TO_CLIENT | Route.SERVER_TO_WORKER
 TO_SERVER = Route.CLIENT_TO_SERVER | Route.WORKER_TO_SERVER
+ANSWERS = [kind for kind, layout in LAYOUTS.items() if layout.route & FROM_SERVER and layout.arguments]
 
 
 class TestBytesOfAPacket:
@@ -39,6 +42,13 @@ class TestBytesOfAPacket:
     )
     def test_is_header_and_body_in_one(self, encoded, expected):
         assert encoded == expected
+
+    @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 100_000])
+    @pytest.mark.parametrize("kind", ANSWERS)
+    def test_is_the_same_when_its_arguments_are_passed_on(self, kind, size):
+        args = [b"%d" % place for place in range(len(LAYOUTS[kind].arguments))]
+        args[-1] = b"a\0b" * size
+        assert encode_passed_on(kind, args) == encode_response(kind, *args)
 
 
 class TestMisuse:

@@ -161,7 +161,7 @@ class Gateway:
             return True
         listeners = job.listeners
         if listeners:
-            self.telling.tell(job, self.telling.listeners_of(job), kind, args)
+            self.telling.tell(job, kind, args)
         if kind in FINAL:
             del connection.running[job.number]
             self.telling.endings[job.number] = (kind, args, tuple(listeners))
@@ -194,7 +194,7 @@ class Gateway:
             "bytes of reports without a receipt": telling.relay._size,
             "words awaited": len(telling.listening._awaiting),
             "reports that came early": len(telling.listening._early),
-            "ends that were told": len(telling.listening._told),
+            "ends that were told": len(telling.listening.told),
             "ends on their way": len(telling.endings) + len(telling._overdue),
         }
         return ", ".join(f"{count} {what}" for what, count in left.items() if count)

@@ -625,8 +625,8 @@ MUTANTS = (
         "a receipt is forgotten when there is no room for it",
         "node/relay.py",
         "            if self._send(node, Receipt(sender, self._incarnation, number)):\n"
-        "                del self._owed[node]\n",
-        "            self._send(node, Receipt(sender, self._incarnation, number))\n            del self._owed[node]\n",
+        "                del self.owed[node]\n",
+        "            self._send(node, Receipt(sender, self._incarnation, number))\n            del self.owed[node]\n",
     ),
     Mutant(
         "reports are lost where there is no room",
@@ -650,7 +650,7 @@ MUTANTS = (
     Mutant(
         "an end is told again by another run",
         "node/gateway/listening.py",
-        "        if session in self._told.get(report.job, ()):\n            return\n",
+        "        if session in self.told.get(report.job, ()):\n            return\n",
         "",
     ),
     Mutant(
@@ -711,7 +711,7 @@ MUTANTS = (
     Mutant(
         "who joins while the end is on its way is not told",
         "node/gateway/telling.py",
-        "            if untold:\n                self.tell(job, untold, kind, args)\n",
+        "            if untold:\n                self.tell(job, kind, args, untold)\n",
         "",
     ),
     Mutant(

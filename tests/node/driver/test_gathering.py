@@ -4,7 +4,7 @@ import pytest
 
 from cluster.jobs import Identify
 from node.driver import gathering as module
-from node.driver.gathering import MAX_BACKLOG, Gathering
+from node.driver.gathering import MAX_BACKLOG, MAX_BATCH_BYTES, Gathering
 from tests.node.stillness import StillLoop
 
 
@@ -82,9 +82,11 @@ class TestWhatIsOnItsWay:
         node.say(size=MAX_BACKLOG)
         assert not node.congested
         node.say(size=1)
+        assert not node.congested  # what a batch still takes in does not count
+        node.say(size=MAX_BATCH_BYTES)
         assert node.congested
         node._loop.settle()
-        node.settle(2)
+        node.settle(3)
         assert not node.congested
 
 
