@@ -25,6 +25,9 @@ from cluster.storage.view import MirrorView
 
 _GATHERED_BYTES: Final = 8 * 1024 * 1024
 """A transaction takes no further append beyond this, so that the first to wait does not wait for all."""
+QUIET_SECONDS: Final = 0.02
+"""A pause of this length is a quiet moment. Under load the thread has nothing to do for shorter ones, from one append
+to the next; that next one is not to find it busy with its files."""
 
 
 class _Append(msgspec.Struct, frozen=True, gc=False):
@@ -159,9 +162,13 @@ class StorageThread:
         self._deliver(functools.partial(self._on_failure, failure))
 
     def _serve(self) -> None:
-        unfinished = True
+        unfinished, quiet = True, False
         while True:
-            self._receive(wait=not (self._mirrors or self._write or unfinished or self._closing))
+            if self._mirrors or self._write or self._closing or (unfinished and quiet):
+                patience: float | None = 0.0
+            else:
+                patience = QUIET_SECONDS if unfinished else None
+            quiet = not self._receive(patience)
             self._commit_all()
             while self._reads:
                 read = self._reads.popleft()
@@ -177,7 +184,7 @@ class StorageThread:
                     self._store.write(write.entries, write.hard_state, write.pieces, write.install)
                 self._deliver(write.done)
                 unfinished = True
-            if self._store.upkeep_overdue or (unfinished and self._queue.empty()):
+            if self._store.upkeep_overdue or (unfinished and quiet):
                 unfinished = self._store.upkeep()
             if self._closing and not (self._mirrors or self._write):
                 return
@@ -206,19 +213,26 @@ class StorageThread:
             if end == len(rows):
                 break
             write(rows[start:end])
-            self._receive(wait=False)
+            self._receive(0.0)
             self._commit_all()
             if self._store.upkeep_overdue:
                 self._store.upkeep()
         return rows[start:]
 
-    def _receive(self, *, wait: bool) -> None:
-        """Sort everything that was handed over by now; when there is nothing to do, wait for it."""
+    def _receive(self, patience: float | None) -> bool:
+        """Sort everything that was handed over by now, and tell whether there was anything.
+
+        If not, wait for it: so many seconds, or as long as it takes.
+        """
         waiting = self._queue.qsize()
-        while (wait or waiting) and self._write is None:
-            work = self._queue.get()
-            waiting = self._queue.qsize() if wait else waiting - 1
-            wait = False
+        received = False
+        while (waiting or (patience != 0.0 and not received)) and self._write is None:
+            try:
+                work = self._queue.get(timeout=None if waiting else patience)
+            except queue.Empty:
+                return False
+            waiting = waiting - 1 if waiting else self._queue.qsize()
+            received = True
             if isinstance(work, _Append):
                 self._appends.append(work)
             elif isinstance(work, _Mirror):
@@ -229,6 +243,7 @@ class StorageThread:
                 self._write = work
             else:
                 self._closing = True
+        return received
 
     def _commit_all(self) -> None:
         while self._appends:

@@ -16,6 +16,10 @@ _CHECKPOINT_BYTES: Final = 4 * 1024 * 1024
 """Longer logs checkpoint less often but stall for longer, and their file grows out of what is cheap to overwrite."""
 _DELETE_BYTES: Final = 4 * 1024 * 1024
 _DELETE_ROWS: Final = 4096
+_DELETE_AFTER_BYTES: Final = 2 * 1024 * 1024
+"""Where appends never pause, so much is written between two steps of deleting: rows go faster than they come."""
+_VACUUM_AFTER_BYTES: Final = 16 * 1024 * 1024
+"""The same of giving space back: nobody waits for that."""
 _FREE_KEPT_BYTES: Final = 64 * 1024 * 1024
 """So much free space is never given back: the next burst will use it."""
 _STEP_SECONDS: Final = (0.002, 0.008)
@@ -39,10 +43,9 @@ class Upkeep:
     def wrote(self, rows: int, size: int) -> None:
         """Account for a transaction that wrote `rows` rows of `size` bytes together."""
         # Pages are written whole: what the data fills, the edges of the tree and, where it grows, the file's own lists.
-        self._wal_bytes += (
-            PAGE_BYTES + rows // 8 * PAGE_BYTES + size + (2 * PAGE_BYTES if size > PAGE_BYTES // 4 else 0)
-        )
-        self._bytes_since_step += size
+        written = PAGE_BYTES + rows // 8 * PAGE_BYTES + size + (2 * PAGE_BYTES if size > PAGE_BYTES // 4 else 0)
+        self._wal_bytes += written
+        self._bytes_since_step += written
 
     def compacted(self, index: int) -> None:
         """Note that log entries up to and including `index` are dead, and look for free space to give back."""
@@ -52,18 +55,21 @@ class Upkeep:
     @property
     def overdue(self) -> bool:
         """Tell whether to do a step before the next write, however many are waiting."""
-        return self._wal_bytes >= _CHECKPOINT_BYTES or (
-            (self._deleting or self._vacuuming) and self._bytes_since_step >= _DELETE_BYTES // 2
-        )
+        if self._wal_bytes >= _CHECKPOINT_BYTES:
+            return True
+        if self._deleting:
+            return self._bytes_since_step >= _DELETE_AFTER_BYTES
+        return self._vacuuming and self._bytes_since_step >= _VACUUM_AFTER_BYTES
 
     def step(self) -> bool:
         """Do one step; True while there is more to do without any further write."""
-        self._bytes_since_step = 0
         if self._wal_bytes >= _CHECKPOINT_BYTES:
             self._checkpoint()
         elif self._deleting:
+            self._bytes_since_step = 0
             self._delete()
         elif self._vacuuming:
+            self._bytes_since_step = 0
             self._vacuum()
         return self._deleting or self._vacuuming or self._wal_bytes >= _CHECKPOINT_BYTES
 

@@ -19,6 +19,7 @@ from cluster.storage import (
     Store,
     UnusableSnapshotError,
 )
+from cluster.storage import thread as module
 from cluster.storage.stream import Header, encode
 
 PATIENCE = 20.0
@@ -240,6 +241,37 @@ class TestAMirror:
         assert held_connection.reached.wait(PATIENCE)
         receiver.wait_for(2)
         assert receiver.events == [1, "mirror"]
+
+
+class TestUpkeep:
+    """It is done in quiet moments: two appends that follow each other closely have none between them."""
+
+    def test_is_not_begun_between_appends_that_follow_each_other(
+        self, start, receiver, entry, mirror, held_connection, monkeypatch
+    ):
+        monkeypatch.setattr(module, "QUIET_SECONDS", 10 * PATIENCE)
+        thread = start(held_connection)
+        thread.append([entry(1), entry(2)], None, receiver.note(2))
+        thread.mirror(mirror(1, compact_to=1), receiver.note("mirror"))
+        receiver.wait_for(2)
+        for index in range(3, 10):
+            thread.append([entry(index)], None, receiver.note(index))
+            receiver.wait_for(index)
+        thread.close()
+        assert receiver.events == [2, "mirror", *range(3, 10)]
+        assert not [sql for sql in held_connection.statements if sql.startswith("DELETE FROM log")]
+
+    def test_goes_on_until_it_is_done_once_it_is_quiet(self, start, receiver, entry, mirror, held_connection):
+        held_connection.trigger = "PRAGMA freelist_count"  # the last look, after the last row has gone
+        thread = start(held_connection)
+        for index in range(1, 21):
+            thread.append([entry(index, data=bytes(1 << 20))], None, receiver.note(index))
+        receiver.wait_for(20)
+        thread.mirror(mirror(20, compact_to=20), receiver.note("mirror"))
+        assert held_connection.reached.wait(PATIENCE)
+        held_connection.go.set()
+        thread.close()
+        assert len([sql for sql in held_connection.statements if sql.startswith("DELETE FROM log")]) > 2
 
 
 class TestAWrite:
