@@ -1,6 +1,6 @@
 """This node's own commands: gathered, numbered, and sent when it is time, or again when that was in vain.
 
-*Urgent* commands begin a write at the end of the loop's turn, or, in a crowd, of the first turn that brings nothing
+*Urgent* commands begin a write at the end of the loop's turn, or, in a crowd, after a few turns that bring nothing
 more. *Prompt* ones, which nobody waits for but whose loss would repeat work, do so unless a write began within
 `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to `LAZY_DELAY` for company. So a commit is paid for by
 many commands, and does not stand in the way of what comes next.
@@ -21,8 +21,10 @@ MAX_BATCH_COMMANDS: Final = 4096
 MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
 CROWD: Final = 8
-"""When the last write carried this many commands, the next one waits for a quiet turn: as long as packets keep coming,
-a moment of patience adds more to a write than it costs."""
+"""When the last write carried this many commands, the next one waits for quiet: as long as packets keep coming, patience
+adds more to a write than it costs."""
+QUIET_TURNS: Final = 8
+"""Turns of the loop without a new command after which it is quiet. One turn without packets is over in microseconds."""
 MUCH: Final = 64
 """Commands that are worth a write of their own while one is under way."""
 GATHER_TIME: Final = 0.005
@@ -69,7 +71,9 @@ class Gathering:
         self._crowd = 0
         """How many commands the last write carried."""
         self._seen = 0
-        """The number of the newest command when the last turn ended, while a write waits for a quiet turn; else 0."""
+        """The number of the newest command when the last turn ended, while a write waits for quiet; else 0."""
+        self._quiet = 0
+        """How many turns have ended since without another."""
         self._latest = 0.0
         """When it begins at the latest."""
         self._wrote = 0.0
@@ -184,12 +188,13 @@ class Gathering:
             self._turn_end = self._loop.call_soon(self._end_quiet_turn)
 
     def _end_quiet_turn(self) -> None:
-        """Begin the write once a turn has brought nothing new to it."""
-        if self._seen != self.numbered and not self._closed and self._loop.time() < self._latest:
+        """Begin the write once it is quiet."""
+        self._quiet = self._quiet + 1 if self._seen == self.numbered else 0
+        if self._quiet < QUIET_TURNS and not self._closed and self._loop.time() < self._latest:
             self._seen = self.numbered
             self._turn_end = self._loop.call_soon(self._end_quiet_turn)
             return
-        self._seen = 0
+        self._seen = self._quiet = 0
         if self._urgent and self._may_write():
             self._write()
 
@@ -245,7 +250,7 @@ class Gathering:
         self._unapplied.clear()
         self._settling.clear()
         self._urgent = self._hungry = self.congested = False
-        self._seen = self._crowd = 0
+        self._seen = self._quiet = self._crowd = 0
 
     def _cancel(self) -> None:
         for timer in (self._turn_end, self._lazy_timer):

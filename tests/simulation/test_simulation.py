@@ -110,7 +110,7 @@ class TestTheChecker:
 
     def test_sees_a_stale_read(self, monkeypatch):
         monkeypatch.setattr(ReadRounds, "release", eager_release)
-        assert "a read saw" in violations("partitions", 80)[0]
+        assert "a read saw" in violations("partitions", 200)[0]
 
     def test_sees_tables_that_differ(self, monkeypatch):
         apply = JobTable.apply

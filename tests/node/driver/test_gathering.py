@@ -4,7 +4,7 @@ import pytest
 
 from cluster.jobs import Identify
 from node.driver import gathering as module
-from node.driver.gathering import MAX_BACKLOG, MAX_BATCH_BYTES, Gathering
+from node.driver.gathering import CROWD, GATHER_TIME, MAX_BACKLOG, MAX_BATCH_BYTES, QUIET_TURNS, Gathering
 from tests.node.stillness import StillLoop
 
 
@@ -56,6 +56,58 @@ class TestARun:
         node.propose_all([Identify(1, b"")], 0)
         node._loop.settle()
         assert node.written == [(1, 5), (6, 1)]
+
+
+class TestAWriteInACrowd:
+    @pytest.fixture
+    def crowd(self, node):
+        node.say(count=CROWD)
+        node._loop.settle()
+        node.written.clear()
+        return node
+
+    def turns(self, node):
+        """Count the turns of the loop until something is written."""
+        for count in range(1, 100):
+            node._loop.turn()
+            if node.written:
+                return count
+        return None
+
+    def test_waits_for_some_turns_that_bring_nothing_more(self, crowd):
+        crowd.say()
+        assert self.turns(crowd) == 1 + QUIET_TURNS
+
+    def test_waits_anew_after_a_turn_that_brings_more(self, crowd):
+        crowd.say()
+        for _ in range(QUIET_TURNS):
+            crowd._loop.turn()
+        crowd.say()
+        assert self.turns(crowd) == 1 + QUIET_TURNS
+        assert crowd.written == [(CROWD + 1, 2)]
+
+    def test_does_not_wait_for_long_though_every_turn_brings_more(self, crowd):
+        for _ in range(10):
+            crowd.say()
+            crowd._loop.turn()
+        assert crowd.written == []
+        crowd._loop.now += GATHER_TIME
+        crowd.say()
+        crowd._loop.turn()
+        assert crowd.written == [(CROWD + 1, 11)]
+
+    def test_does_not_wait_when_a_batch_is_full(self, crowd):
+        crowd.say()
+        crowd._loop.turn()
+        crowd.say(size=MAX_BATCH_BYTES + 1)
+        crowd._loop.turn()
+        assert crowd.written == [(CROWD + 1, 2)]
+
+    def test_is_the_last_to_wait_when_it_carries_little(self, crowd):
+        crowd.say()
+        crowd._loop.settle()
+        crowd.say()
+        assert self.turns(crowd) == 1
 
 
 class TestWhatIsOnItsWay:
