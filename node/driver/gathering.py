@@ -21,8 +21,8 @@ MAX_BATCH_COMMANDS: Final = 4096
 MAX_BATCH_BYTES: Final = 1 << 20
 """A batch is closed when it holds this much; a single command may be larger."""
 CROWD: Final = 8
-"""When the last write carried this many commands, the next one waits for quiet: as long as packets keep coming, patience
-adds more to a write than it costs."""
+"""When the last write carried this many commands, the next one waits for quiet: as long as packets keep coming,
+patience adds more to a write than it costs."""
 QUIET_TURNS: Final = 8
 """Turns of the loop without a new command after which it is quiet. One turn without packets is over in microseconds."""
 MUCH: Final = 64
