@@ -50,9 +50,9 @@ class Function:
 
     @property
     def share(self) -> int:
-        """Tell how many of the waiting jobs one worker may have reserved ahead in one go."""
+        """Tell how many of the waiting jobs one worker may have reserved ahead in one go: those of an even deal."""
         high, normal, low = self.waiting
-        return (high + normal + low) // (2 * len(self.workers) or 2)
+        return (high + normal + low) // (len(self.workers) or 1)
 
     def forget_ended(self, priority: int, jobs: dict[int, Job]) -> None:
         """Let go of ended jobs inside the queue once they are the greater part of it."""

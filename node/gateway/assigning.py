@@ -21,6 +21,9 @@ GRAB_PATIENCE: Final = 0.2
 """Seconds a worker waits for the answer to GRAB_JOB before it is told NO_JOB: some libraries give up after 0.25."""
 TAKE_DELAY: Final = 0.005
 """Seconds that a worker may have a job before the table is told: most quick jobs are over by then."""
+MIN_PREFETCH: Final = 4
+"""Jobs that a Prefetch is to bring at the least: for fewer the worker's next GRAB_JOB does as well, which is a command
+anyway."""
 SWEEP_INTERVAL: Final = 0.05
 """Seconds between looks at what has been waiting too long, while anything waits."""
 
@@ -186,8 +189,8 @@ class Assigning:
         driver, reserved = self._driver, worker.reserved
         job, _ = reserved.popleft()
         connection.send(self._given(connection, worker, job))
-        if not job.function.share:
-            return  # the table would reserve nothing
+        if job.function.share < MIN_PREFETCH:
+            return  # the table would reserve next to nothing
         ahead = worker.ahead()
         if len(reserved) < ahead // 2 and worker.prefetched <= driver.applied_number:
             driver.propose_promptly(Prefetch(connection.number, ahead - len(reserved)))

@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import Finish, Grab, Park, Prefetch, Take, Unreserve
-from node.gateway.assigning import GRAB_PATIENCE, SWEEP_INTERVAL, TAKE_DELAY
+from node.gateway.assigning import GRAB_PATIENCE, MIN_PREFETCH, SWEEP_INTERVAL, TAKE_DELAY
 from node.gateway.worker import HOLD_TIME, RESERVATION_TIME
 from protocol import PacketType as T
 from tests.node.stillness import StillNode
@@ -142,6 +142,17 @@ class TestReservations:
         assert worker.connection.worker.ahead() > 1
         assert proposed(node, Finish)
         assert proposed(node, Prefetch) == []
+
+    def test_nothing_is_asked_for_ahead_where_the_next_grab_brings_as_much(self, node):
+        worker = busy(node)
+        for _ in range(3):
+            node.peer().say(T.CAN_DO, b"f")
+        handles = [node.background() for _ in range(4 * MIN_PREFETCH)]
+        node.disk.writes.clear()
+        assert [run(node, worker) for _ in handles] == handles
+        node.wait(0.005)
+        assert proposed(node, Prefetch) == []
+        assert len(proposed(node, Grab)) < len(handles)
 
     def test_a_worker_that_changes_what_it_can_do_gives_back_what_was_kept_for_it(self, node):
         worker = asleep(node, b"f")

@@ -362,8 +362,8 @@ class NaiveTable:
         return job
 
     def share(self, function) -> int:
-        """How many jobs one worker may have reserved at a time: half of its share of those that wait."""
-        return len(self.waiting(function)) // (2 * max(1, len(self.workers(function))))
+        """How many jobs one worker may have reserved at a time: its even share of those that wait."""
+        return len(self.waiting(function)) // max(1, len(self.workers(function)))
 
     def grab(self, node, session, command) -> None:
         self.asleep = [other for other in self.asleep if other is not session]
