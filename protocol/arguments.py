@@ -227,3 +227,9 @@ RESPONSE_RULES: Final[dict[int, Rule]] = _rules(
     RESPONSE_MAGIC_EXPECTED,
 )
 """By `header_key`: how a client or worker reads each packet a server sends it. Lengths are the server's affair."""
+
+
+def bare_packets(rules: dict[int, Rule]) -> dict[int, Packet]:
+    """Give, by `header_key`, the packets without arguments: of each there is one object, which need not be made."""
+    built = {key: build([b""]) for key, (_, build) in rules.items()}
+    return {key: packet for key, packet in built.items() if isinstance(packet, Packet) and not packet.args}

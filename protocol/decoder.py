@@ -15,7 +15,7 @@ import msgspec
 
 from protocol.admin import AdminCommand, AdminFault, parse_line
 from protocol.answers import error_line
-from protocol.arguments import REQUEST_RULES, RESPONSE_RULES, Rule
+from protocol.arguments import REQUEST_RULES, RESPONSE_RULES, Rule, bare_packets
 from protocol.errors import Fault
 from protocol.limits import DEFAULT_MAX_PACKET, MAX_LINE
 from protocol.packet import HEADER, NUL, REQUEST_MAGIC, RESPONSE_MAGIC, Packet
@@ -44,6 +44,7 @@ class _Decoder(Generic[_Text]):
     """The framing that both ends of a connection share."""
 
     _rules: dict[int, Rule]
+    _bare: dict[int, Packet]
 
     def __init__(self, max_packet: int, max_line: int) -> None:
         self._max_packet = max_packet
@@ -72,7 +73,7 @@ class _Decoder(Generic[_Text]):
             return []
         events: list[Packet | Fault | _Text] = []
         append = events.append
-        rules = self._rules
+        rules, bare = self._rules, self._bare
         max_packet = self._max_packet
         position = 0
         end = len(data)
@@ -80,6 +81,10 @@ class _Decoder(Generic[_Text]):
             body = position + _HEADER_SIZE
             if body <= end:
                 key, size = _unpack_header(data, position)
+                if not size and key in bare:
+                    append(bare[key])
+                    position = body
+                    continue
                 if key in rules and size <= max_packet:
                     after = body + size
                     if after > end:
@@ -190,6 +195,7 @@ class ServerDecoder(_Decoder[AdminCommand]):
     """
 
     _rules = REQUEST_RULES
+    _bare = bare_packets(REQUEST_RULES)
 
     def __init__(self, max_packet: int = DEFAULT_MAX_PACKET, max_line: int = MAX_LINE) -> None:
         super().__init__(max_packet, max_line)
@@ -209,6 +215,7 @@ class PeerDecoder(_Decoder[TextLine]):
     """
 
     _rules = RESPONSE_RULES
+    _bare = bare_packets(RESPONSE_RULES)
 
     def __init__(self, max_packet: int = DEFAULT_MAX_PACKET) -> None:
         super().__init__(max_packet, max_line=max_packet)

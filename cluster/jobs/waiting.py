@@ -9,7 +9,7 @@ from collections import deque
 from typing import Final
 
 from cluster.jobs.functions import Function
-from cluster.jobs.job import PRIORITIES, Job, JobState
+from cluster.jobs.job import HIGH, LOW, NORMAL, PRIORITIES, Job, JobState
 from cluster.jobs.sessions import Session
 
 _QUEUED: Final = JobState.QUEUED
@@ -67,6 +67,10 @@ class Waiting:
     def best_priority(self, session: Session) -> int | None:
         """Tell the priority of the best job for this session; None: there is none."""
         abilities = session.abilities
+        if len(abilities) == 1:
+            (name,) = abilities
+            high, normal, low = self.ready
+            return HIGH if name in high else NORMAL if name in normal else LOW if name in low else None
         for priority in PRIORITIES:
             ready = self.ready[priority]
             if ready and not ready.keys().isdisjoint(abilities.keys()):  # in the time that the smaller one takes
@@ -76,14 +80,16 @@ class Waiting:
     def best(self, session: Session) -> tuple[Function, int] | None:
         """Tell from which function's queue, and of which priority, this session is to be given its next job."""
         abilities = session.abilities
+        if len(abilities) == 1:  # there is nothing to choose, and most workers are like that
+            (name,) = abilities
+            for priority in PRIORITIES:
+                ready = self.ready[priority]
+                if name in ready:
+                    return ready[name], priority
+            return None
         for priority in PRIORITIES:
             ready = self.ready[priority]
             if not ready:
-                continue
-            if len(abilities) == 1:
-                for name in abilities:
-                    if name in ready:
-                        return ready[name], priority
                 continue
             chosen: bytes | None = None
             lowest = session.served

@@ -119,9 +119,8 @@ class Telling:
             self._gateway.check_drained()
         if ending is not None and job.listeners:
             kind, args, told = ending
-            untold = [listener for listener in job.listeners if listener not in told]
-            if untold:
-                self.tell(job, kind, args, untold)
+            if told != tuple(job.listeners):
+                self.tell(job, kind, args, [listener for listener in job.listeners if listener not in told])
 
     def concluded(self, effect: Concluded) -> None:
         """Note that a job ended that ran elsewhere: whoever listens here is told by its worker's node."""
