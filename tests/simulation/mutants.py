@@ -496,8 +496,8 @@ MUTANTS = (
     Mutant(
         "a node without a leader goes on serving",
         "node/driver/incarnations.py",
-        "led = now - self._led < LEADERLESS_PATIENCE",
-        "led = True",
+        "patient = now - self._led < LEADERLESS_PATIENCE",
+        "patient = True",
     ),
     Mutant(
         "the last one left answers without a barrier",
@@ -711,8 +711,8 @@ MUTANTS = (
     Mutant(
         "who joins while the end is on its way is not told",
         "node/gateway/telling.py",
-        "            if untold:\n                self.tell(job, kind, args, untold)\n",
-        "",
+        "            if told != tuple(job.listeners):\n",
+        "            if False:\n",
     ),
     Mutant(
         "a word that the table took late is kept from who joined",
