@@ -37,6 +37,11 @@ class Session:
         self.listening: set[int] = set()
         """Numbers of the jobs whose end it waits for."""
 
+    def note_served(self, function: bytes) -> None:
+        """Note that it is given a job of this function."""
+        self.abilities[function].served = self.served
+        self.served += 1
+
 
 class Node:
     """A member of the cluster, in its present incarnation."""

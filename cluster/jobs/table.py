@@ -317,7 +317,17 @@ class JobTable:
             job.due = command.due
             self.deadlines.set(command.due, number)
             return
-        self.waiting.append(job)
+        if function.sleepers and not any(function.waiting) and (sleeper := function.wake_last()) is not None:
+            if len(sleeper.abilities) == 1:
+                # It is the only job for this worker: what would come of queueing it is known.
+                sleeper.parked = 0
+                sleeper.note_served(function.name)
+                self._reserve(sleeper, job, wake=True)
+                return
+            self.waiting.append(job)
+            self._wake_up(sleeper)
+        else:
+            self.waiting.append(job)
         if function.sleepers:
             self._wake(function)
 
@@ -418,8 +428,9 @@ class JobTable:
         session = node.sessions.get(command.session)
         if session is None:
             return
-        for number in sorted(session.holding):
-            self._lift_deadline(self.jobs[number])
+        if session.holding:
+            for number in sorted(session.holding):
+                self._lift_deadline(self.jobs[number])
         session.parked = 0
         job = self.waiting.take(session)
         if job is not None:
@@ -436,10 +447,14 @@ class JobTable:
             session = function.wake_last()
             if session is None:
                 return
-            session.parked = 0
-            job = self.waiting.take(session)
-            assert job is not None
-            self._reserve(session, job, wake=True)
+            self._wake_up(session)
+
+    def _wake_up(self, session: Session) -> None:
+        """Reserve the best job there is for a sleeper that is to have one."""
+        session.parked = 0
+        job = self.waiting.take(session)
+        assert job is not None
+        self._reserve(session, job, wake=True)
 
     # -- the end of a run --------------------------------------------------------------------------
 

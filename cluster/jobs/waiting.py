@@ -108,8 +108,7 @@ class Waiting:
 
     def take_from(self, function: Function, priority: int, session: Session) -> Job:
         """Take a job out of the queue that `best` has just named for this session."""
-        session.abilities[function.name].served = session.served
-        session.served += 1
+        session.note_served(function.name)
         queue = function.queues[priority]
         find = self.jobs.get
         while (job := find(queue.popleft())) is None:

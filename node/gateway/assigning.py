@@ -128,6 +128,11 @@ class Assigning:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
+        if worker.held and not worker.reserved:
+            del self._held[connection]
+            worker.held = False
+            connection.answer(self._given(connection, worker, effect.job))
+            return
         self._keep(connection, worker, effect.job)
         if worker.held:
             del self._held[connection]

@@ -120,6 +120,17 @@ class TestWaking:
         assert len(woken(told)) == len(set(woken(told))) == min(jobs, sleepers)
         assert len(rig.queue()) == max(0, jobs - sleepers)
 
+    def test_goes_on_to_the_next_when_the_first_has_something_better_to_do(self, rig):
+        rig.worker(2, b"f")
+        rig.worker(1, b"f")
+        rig.park(2, 1)
+        better = rig.background(b"g", priority=0)
+        rig.say(Can(1, b"g", 0))
+        told = rig.say(Submit(0, b"f", b"", b"", 1, background=True))
+        assert woken(told) == [1, 2]
+        assert rig.reserved(1) == [better]
+        assert rig.reserved(2) == [better + 1]
+
     def test_spans_the_nodes_of_the_cluster(self, rig):
         for node in ("a", "b"):
             rig.worker(1, b"f", node=node)
