@@ -50,9 +50,10 @@ from cluster.jobs.effects import (
 from cluster.jobs.errors import JobTableError, UnreadableMirrorError, UnreadableProposalError
 from cluster.jobs.functions import Function
 from cluster.jobs.job import HIGH, LOW, NORMAL, Job, JobState
+from cluster.jobs.lifecycle import SEGMENT
 from cluster.jobs.mirror import MirrorWriter, TableMirror, digest, restore
 from cluster.jobs.sessions import Ability, Node, Session
-from cluster.jobs.table import SEGMENT, JobTable
+from cluster.jobs.table import JobTable
 
 __all__ = [
     "HIGH",

@@ -16,8 +16,9 @@ import msgspec
 from cluster.jobs.errors import UnreadableMirrorError
 from cluster.jobs.functions import Function
 from cluster.jobs.job import Job, JobState
+from cluster.jobs.lifecycle import SEGMENT
 from cluster.jobs.sessions import Ability, Node, Session
-from cluster.jobs.table import SEGMENT, JobTable
+from cluster.jobs.table import JobTable
 
 FORMAT: Final = 1
 BIG_WORKLOAD: Final = 4096

@@ -13,69 +13,42 @@ the listeners.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from cluster.jobs import commands as c
-from cluster.jobs.deadlines import Deadlines
 from cluster.jobs.effects import (
     Assigned,
     Concluded,
     Created,
     Effect,
     Ended,
-    Failed,
     NoJob,
     Outcome,
     Refusal,
     Refused,
-    Reserved,
     Revocation,
     Revoked,
     Settled,
 )
-from cluster.jobs.functions import Function
-from cluster.jobs.job import LOW, NOBODY, NORMAL, Job, JobState, number_of
-from cluster.jobs.keys import Keys, coalescing_key
+from cluster.jobs.job import LOW, NORMAL, Job, JobState
+from cluster.jobs.keys import coalescing_key
+from cluster.jobs.lifecycle import Lifecycle
 from cluster.jobs.sessions import Ability, Node, Session
-from cluster.jobs.waiting import Waiting
 
-SEGMENT: Final = 256
-"""Jobs are mirrored to disk in segments of this many neighbouring numbers."""
-FOREVER: Final = 2**63 - 1
-"""The latest time there is."""
-
-_DELAYED, _QUEUED, _RESERVED, _RUNNING, _ENDED = (
-    JobState.DELAYED,
-    JobState.QUEUED,
-    JobState.RESERVED,
-    JobState.RUNNING,
-    JobState.ENDED,
-)
+_DELAYED, _QUEUED, _RESERVED, _RUNNING = JobState.DELAYED, JobState.QUEUED, JobState.RESERVED, JobState.RUNNING
 
 
-class JobTable:
+class JobTable(Lifecycle):
     """The table. Read its attributes freely; change them through `apply` only."""
 
     def __init__(self, audience: str | None = None) -> None:
         """Make an empty table. `audience` names the node whose sessions' effects `apply` is to return."""
+        super().__init__()
         self.audience = audience
-        self.now = 0
-        """The latest time that an applied proposal carried, in milliseconds since the epoch."""
-        self.job_retries = -1
         self.last_job = 0
         """The number of the newest job there ever was."""
         self.parkings = 0
-        self.jobs: dict[int, Job] = {}
-        self.functions: dict[bytes, Function] = {}
         self.nodes: dict[str, Node] = {}
-        self.waiting = Waiting(self.jobs)
-        self.keys = Keys()
-        self.deadlines = Deadlines()
-        self.dirty: set[int] = set()
-        """Segments that changed since the last mirror was begun."""
-        self._owed: set[int] = set()
-        """Segments that this mirror is still to have, as they were when it was begun."""
-        self._take_owed: Callable[[int], None]
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             c.NodeUp: self._node_up,
             c.NodeDown: self._node_down,
@@ -126,24 +99,6 @@ class JobTable:
             return []
         effects, listening.effects = listening.effects, []
         return effects
-
-    def begin_mirror(self, take: Callable[[int], None]) -> set[int]:
-        """Give the segments that changed: a mirror is to have each of them as it is now.
-
-        Whoever takes one at leisure takes it out of the set. Before the first change to one that is still in there,
-        `take` is called with its number, and does so. None may be left when the next mirror is begun.
-        """
-        assert not self._owed
-        self._take_owed = take
-        self._owed, self.dirty = self.dirty, set()
-        return self._owed
-
-    def _touch(self, number: int) -> None:
-        """Note that a job is about to change, to come or to go: to be said before it does."""
-        segment = number // SEGMENT
-        if segment in self._owed:
-            self._take_owed(segment)
-        self.dirty.add(segment)
 
     def become(self, other: "JobTable") -> None:
         """Take the place of `other`, which must not be used any more: whoever holds this table sees that one's state.
@@ -302,15 +257,7 @@ class JobTable:
             command.background,
             _DELAYED,
         )
-        if key is not None:
-            self.keys.add(key, job)
-        if listener is not None:
-            job.listeners = {listener: None}
-            listener.listening.add(number)
-        self._touch(number)
-        self.jobs[number] = job
-        function.total += 1
-        function.pending[priority] += 1
+        self._enter(job, listener)
         if node.audible:
             node.effects.append(Created(command.session, job, listener is not None))
         if command.due > self.now:
@@ -330,23 +277,6 @@ class JobTable:
             self.waiting.append(job)
         if function.sleepers:
             self._wake(function)
-
-    def _join(self, job: Job, listener: Session | None) -> None:
-        """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it."""
-        self._touch(job.number)
-        if listener is None:
-            job.background = True
-        else:
-            if job.listeners is NOBODY:
-                job.listeners = {}
-            job.listeners[listener] = None
-            listener.listening.add(job.number)
-
-    def _function(self, name: bytes) -> Function:
-        function = self.functions.get(name)
-        if function is None:
-            function = self.functions[name] = Function(name)
-        return function
 
     # -- giving jobs to workers --------------------------------------------------------------------
 
@@ -370,48 +300,6 @@ class JobTable:
         session = node.sessions.get(command.session)
         if session is not None and not session.parked:
             self._reserve_ahead(session, command.ahead)
-
-    def _reserve_ahead(self, session: Session, most: int) -> None:
-        """Reserve further jobs for a fast worker.
-
-        Only deep queues are shared out ahead of demand, each by its own depth: no other worker of a function is to find
-        its queue empty meanwhile.
-        """
-        shares: dict[bytes, int] = {}
-        for _ in range(most):
-            best = self.waiting.best(session)
-            if best is None:
-                return
-            function, priority = best
-            share = shares.get(function.name)
-            if share is None:
-                share = function.share
-            if not share:
-                return
-            shares[function.name] = share - 1
-            self._reserve(session, self.waiting.take_from(function, priority, session), wake=False)
-
-    def _run(self, session: Session, job: Job) -> None:
-        function: Function = job.function
-        self._touch(job.number)
-        job.state = _RUNNING
-        function.running += 1
-        function.pending[job.priority] -= 1
-        ability = session.abilities.get(function.name)
-        if ability is not None and ability.time_limit:
-            job.deadline = min(self.now + ability.time_limit, FOREVER)
-            self.deadlines.set(job.deadline, job.number)
-
-    def _hold(self, session: Session, job: Job) -> None:
-        self._touch(job.number)
-        job.state = _RESERVED
-        job.holder = session
-        session.holding.add(job.number)
-
-    def _reserve(self, session: Session, job: Job, *, wake: bool) -> None:
-        self._hold(session, job)
-        if session.node.audible:
-            session.node.effects.append(Reserved(session.number, job, wake))
 
     def _take(self, node: Node, command: c.Take) -> None:
         job = self._held(node, command.session, command.job)
@@ -441,21 +329,6 @@ class JobTable:
         for name in session.abilities:
             self.functions[name].add_sleeper(session)
 
-    def _wake(self, function: Function) -> None:
-        """Reserve waiting jobs for sleeping workers, the one last parked first, one job each."""
-        while any(function.waiting):
-            session = function.wake_last()
-            if session is None:
-                return
-            self._wake_up(session)
-
-    def _wake_up(self, session: Session) -> None:
-        """Reserve the best job there is for a sleeper that is to have one."""
-        session.parked = 0
-        job = self.waiting.take(session)
-        assert job is not None
-        self._reserve(session, job, wake=True)
-
     # -- the end of a run --------------------------------------------------------------------------
 
     def _held(self, node: Node, session: int, number: int) -> Job | None:
@@ -483,91 +356,6 @@ class JobTable:
             self._touch(job.number)
             job.numerator = command.numerator
             job.denominator = command.denominator
-
-    def _time_out(self, job: Job) -> None:
-        job.deadline = 0
-        session: Session = job.holder
-        if session.node.audible:
-            session.node.effects.append(Revoked(session.number, job, Revocation.TIME_LIMIT))
-        self._give_up(job, attempt=True)
-        self._wake(job.function)
-
-    def _give_up(self, job: Job, *, attempt: bool) -> None:
-        """Part the job from its holder: back to the front of its queue, or out where it may not be run again."""
-        self._touch(job.number)
-        self._release(job)
-        job.function.pending[job.priority] += 1
-        job.numerator = job.denominator = 0
-        if attempt:
-            job.attempts += 1
-            if 0 <= self.job_retries < job.attempts:
-                self._fail(job)
-                return
-        if job.background or job.listeners:
-            self.waiting.put_back(job)
-        else:
-            self._remove(job)
-
-    def _release(self, job: Job) -> None:
-        """Undo `_run` or `_reserve`; the job then neither runs nor waits."""
-        session: Session = job.holder
-        _discard(session.holding, job.number)
-        job.holder = None
-        if job.state is _RUNNING:
-            job.function.running -= 1
-            self._lift_deadline(job)
-        else:
-            job.function.pending[job.priority] -= 1
-        job.state = _DELAYED
-
-    def _lift_deadline(self, job: Job) -> None:
-        if job.deadline:
-            self._touch(job.number)
-            job.deadline = 0
-            self.deadlines.settle(self.jobs)
-
-    def _fail(self, job: Job) -> None:
-        """End a job whose worker can say no more about it, and tell those who listen."""
-        listeners = job.listeners
-        self._remove(job)
-        for listener in listeners:
-            if listener.node.audible:
-                listener.node.effects.append(Failed(listener.number, job))
-
-    def _remove(self, job: Job) -> None:
-        """Take the job out of the table for good. Its listeners stay readable on the job itself."""
-        function: Function = job.function
-        self._touch(job.number)
-        if job.holder is not None:
-            self._release(job)
-        else:
-            function.pending[job.priority] -= 1
-        del self.jobs[job.number]
-        if job.state is _QUEUED:
-            self.waiting.remove(job)
-        elif job.due:
-            self.deadlines.settle(self.jobs)
-        job.state = _ENDED
-        function.total -= 1
-        for listener in job.listeners:
-            _discard(listener.listening, job.number)
-        if job.key is not None:
-            self.keys.remove(job.key, function.name)
-        if not self.jobs:
-            self.jobs.clear()  # an emptied dict keeps the room of its best days
-
-    # -- finding jobs -------------------------------------------------------------------------------------------------
-
-    def find(self, handle: bytes) -> Job | None:
-        """Give the job that a handle names."""
-        number = number_of(handle)
-        job = self.jobs.get(number) if number is not None else None
-        return job if job is not None and job.handle == handle else None
-
-    def find_unique(self, unique: bytes) -> Job | None:
-        """Give the oldest job with this unique key, of whatever function."""
-        number = self.keys.oldest(unique)
-        return self.jobs[number] if number is not None else None
 
     # -- administration ----------------------------------------------------------------------------
 
@@ -608,13 +396,3 @@ class JobTable:
     def _settle(self, node: Node, session: int, outcome: Outcome) -> None:
         if node.audible:
             node.effects.append(Settled(session, outcome))
-
-    def next_deadline(self) -> int | None:
-        """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
-        return self.deadlines.next(self.jobs)
-
-
-def _discard(numbers: set[int], number: int) -> None:
-    numbers.discard(number)
-    if not numbers:
-        numbers.clear()  # an emptied set keeps the room of its best days

@@ -344,7 +344,7 @@ MUTANTS = (
     ),
     Mutant(
         "jobs of a lost worker are dropped",
-        "cluster/jobs/table.py",
+        "cluster/jobs/lifecycle.py",
         "            self.waiting.put_back(job)\n",
         "            self._remove(job)\n",
     ),
@@ -544,7 +544,7 @@ MUTANTS = (
     # Mirrors and snapshots
     Mutant(
         "a mirror with what changed after it was begun",
-        "cluster/jobs/table.py",
+        "cluster/jobs/lifecycle.py",
         "        if segment in self._owed:\n            self._take_owed(segment)\n",
         "",
     ),
