@@ -8,6 +8,7 @@ reserved job may as well be finished. Not for: which job a worker gets (the tabl
 """
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Assigned, Ended, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
@@ -90,8 +91,8 @@ class Assigning:
         worker = connection.worker
         if worker.late:
             worker.late -= 1
-            self._keep(connection, worker, effect.job)
-            self._offer(connection, worker)
+            if self._keeps(connection, worker, effect.job):
+                self._offer(connection, worker)
             return
         worker.grabbing = False
         if self._gateway.draining:
@@ -99,7 +100,7 @@ class Assigning:
             connection.send(NO_JOB)
         elif worker.reserved and worker.reserved[0][0].priority <= effect.job.priority:
             # Jobs that were reserved while the answer was on its way come before it in their queue.
-            self._keep(connection, worker, effect.job)
+            self._keeps(connection, worker, effect.job)
             self.take_reserved(connection, worker)
         else:
             connection.answer(self._given(connection, worker, effect.job))
@@ -128,19 +129,23 @@ class Assigning:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
-        if worker.held and not worker.reserved:
+        if worker.held and not worker.reserved and effect.job.function.name in worker.abilities:
             del self._held[connection]
             worker.held = False
             connection.answer(self._given(connection, worker, effect.job))
             return
-        self._keep(connection, worker, effect.job)
+        self._keeps(connection, worker, effect.job)
         if worker.held:
             del self._held[connection]
             self._end_hold(connection, worker)
         elif effect.wake:
             self._offer(connection, worker)
 
-    def _keep(self, connection: Connection, worker: WorkerSession, job: Job) -> None:
+    def _keeps(self, connection: Connection, worker: WorkerSession, job: Job) -> bool:
+        """Keep a job for its worker; tell whether that is so: it may have said since that it cannot run it."""
+        if job.function.name not in worker.abilities:
+            worker.unwanted.append(job)
+            return False
         if not worker.reserved:
             self._watch(connection)
         reserved = worker.reserved
@@ -148,6 +153,7 @@ class Assigning:
         while place and reserved[place - 1][0].priority > job.priority:
             place -= 1
         reserved.insert(place, (job, self._time()))
+        return True
 
     def _offer(self, connection: Connection, worker: WorkerSession) -> None:
         """Wake the worker, if it sleeps; if not, it will ask or go to sleep in a moment, and is served then."""
@@ -212,6 +218,19 @@ class Assigning:
         worker.grabbing = True
         worker.grabbed = self._time()
         self._watch(connection)
+
+    def part(self, connection: Connection, worker: WorkerSession) -> None:
+        """Take what is kept for a worker away from it, now that it can do less.
+
+        All of it goes back together, with what is still on its way, once the table knows of the change.
+        """
+        worker.unwanted.extend(job for job, _ in worker.reserved)
+        worker.reserved.clear()
+        self._driver.when_settled(partial(self._give_back_unwanted, connection, worker))
+
+    def _give_back_unwanted(self, connection: Connection, worker: WorkerSession) -> None:
+        while worker.unwanted:
+            self._driver.propose(Unreserve(connection.number, worker.unwanted.pop().number))
 
     def hold(self, connection: Connection, worker: WorkerSession) -> None:
         """Let a busy worker wait a moment for its next job: it is parked in the table, and answered when one comes."""

@@ -178,22 +178,25 @@ class _Requests:
         worker = self._gateway.worker_of(connection)
         if time_limit:
             worker.timed = True
+        worker.abilities.add(function)
         self._driver.propose_lazily(Can(connection.number, function, time_limit))
         worker.abilities_number = self._driver.numbered
 
     def cant_do(self, connection: Connection, args: list[bytes]) -> None:
         worker = connection.worker
         if worker is not None:
-            self._gateway.assigning.give_back(connection, worker)
+            worker.abilities.discard(args[0])
             self._driver.propose_lazily(Cant(connection.number, args[0]))
             worker.abilities_number = self._driver.numbered
+            self._gateway.assigning.part(connection, worker)
 
     def reset_abilities(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
         worker = connection.worker
         if worker is not None:
-            self._gateway.assigning.give_back(connection, worker)
+            worker.abilities.clear()
             self._driver.propose_lazily(CantAny(connection.number))
             worker.abilities_number = self._driver.numbered
+            self._gateway.assigning.part(connection, worker)
 
     def pre_sleep(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
         gateway, driver = self._gateway, self._driver

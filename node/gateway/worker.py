@@ -33,6 +33,7 @@ class WorkerSession:
     """The worker's side of one connection."""
 
     __slots__ = (
+        "abilities",
         "abilities_number",
         "asleep",
         "excepted",
@@ -48,9 +49,12 @@ class WorkerSession:
         "reserved",
         "running",
         "timed",
+        "unwanted",
     )
 
     def __init__(self) -> None:
+        self.abilities: set[bytes] = set()
+        """The functions it can run, by its own last word; the table hears of it a moment later."""
         self.abilities_number = 0
         """The number of the last command that changed what this worker can do."""
         self.asleep = False
@@ -61,6 +65,8 @@ class WorkerSession:
         """The jobs it was given and has not finished, by handle."""
         self.reserved: deque[tuple[Job, float]] = deque()
         """Jobs it will be given when it asks, with no further commit, and when each was reserved (the loop's clock)."""
+        self.unwanted: list[Job] = []
+        """Jobs reserved for it that go back, in the order in which they were: it can do less than when they were."""
         self.form = PacketType.GRAB_JOB
         """How it asked last."""
         self.grabbing = False

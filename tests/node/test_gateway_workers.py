@@ -163,6 +163,44 @@ class TestReservations:
         assert worker.hears() == [(T.NO_JOB,)]
         assert node.table.functions[b"f"].waiting[1] == 1
 
+    @pytest.mark.parametrize("word", [(T.CANT_DO, b"f"), (T.RESET_ABILITIES,)])
+    def test_what_was_on_its_way_to_be_kept_when_a_worker_gave_an_ability_up_goes_back_as_it_queued(self, node, word):
+        worker = busy(node)
+        handles = [node.background() for _ in range(300)]
+        while not worker.connection.worker.reserved:
+            run(node, worker)
+        node.settle()
+        # The table hears of the Prefetch and of the word together, and reserves more before it does.
+        node.disk.held = True
+        node.disk.writes.clear()
+        while worker.connection.worker.prefetched <= node.driver.applied_number:
+            run(node, worker)
+        worker.say(*word).say(T.GRAB_JOB)
+        node.disk.release()
+        node.wait(0.01)
+        assert len(proposed(node, Prefetch)) == 1
+        assert worker.hears() == [(T.NO_JOB,)]
+        left = len(node.table.jobs)
+        assert node.table.functions[b"f"].waiting[1] == left > 200
+        other = node.worker(b"f")
+        assert [run(node, other) for _ in range(left)] == handles[-left:]
+
+    def test_a_sleeper_that_gave_an_ability_up_is_woken_all_the_same_and_goes_to_sleep_again(self, node):
+        worker = asleep(node, b"f", b"g")
+        node.disk.held = True
+        node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        node.settle()
+        worker.say(T.CANT_DO, b"f")
+        node.disk.release()
+        node.wait(0.01)
+        assert worker.hears() == [(T.NOOP,)]
+        worker.say(T.GRAB_JOB).say(T.PRE_SLEEP)
+        node.wait(0.01)
+        assert worker.hears() == [(T.NO_JOB,)]
+        node.background(b"g")
+        assert worker.hears() == [(T.NOOP,)]
+        assert node.table.functions[b"f"].waiting[1] == 1
+
     def test_a_worker_that_leaves_gives_back_what_was_kept_and_what_it_ran(self, node):
         worker = node.worker(b"f")
         running = node.background()
