@@ -129,6 +129,9 @@ class Assigning:
         if connection is None or connection.worker is None:
             return
         worker = connection.worker
+        if self._gateway.draining:
+            self._driver.propose(Unreserve(connection.number, effect.job.number))
+            return
         if worker.held and not worker.reserved and effect.job.function.name in worker.abilities:
             del self._held[connection]
             worker.held = False

@@ -205,6 +205,8 @@ class _Requests:
             connection.send(NOOP)
             return
         worker.asleep = True
+        if gateway.draining:
+            return  # it would be woken for jobs that it is not to get, again and again
         if worker.abilities_number > driver.applied_number or self._may_find(connection):
             driver.propose(Park(connection.number))
             connection.waiting += 1

@@ -201,6 +201,19 @@ class TestReservations:
         assert worker.hears() == [(T.NOOP,)]
         assert node.table.functions[b"f"].waiting[1] == 1
 
+    def test_while_the_node_drains_nobody_is_woken_for_what_nobody_is_to_get(self, node):
+        early = asleep(node, b"f")
+        late = node.worker(b"f")
+        client = node.peer()
+        node.gateway.drain(lambda: None)
+        client.say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        node.wait(0.01)
+        late.say(T.GRAB_JOB).say(T.PRE_SLEEP)
+        node.wait(0.5)
+        assert early.hears() == []
+        assert late.hears() == [(T.NO_JOB,)]
+        assert node.table.functions[b"f"].waiting[1] == 1
+
     def test_a_worker_that_leaves_gives_back_what_was_kept_and_what_it_ran(self, node):
         worker = node.worker(b"f")
         running = node.background()
