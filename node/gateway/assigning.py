@@ -8,6 +8,7 @@ reserved job may as well be finished. Not for: which job a worker gets (the tabl
 """
 
 import asyncio
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -223,12 +224,13 @@ class Assigning:
         self._watch(connection)
 
     def part(self, connection: Connection, worker: WorkerSession) -> None:
-        """Take what is kept for a worker away from it, now that it can do less.
+        """Take what is kept for a worker, and it can no longer do, away from it.
 
-        All of it goes back together, with what is still on its way, once the table knows of the change.
+        It goes back together with what is still on its way, once the table knows of the change.
         """
-        worker.unwanted.extend(job for job, _ in worker.reserved)
-        worker.reserved.clear()
+        kept = deque(each for each in worker.reserved if each[0].function.name in worker.abilities)
+        worker.unwanted.extend(job for job, _ in worker.reserved if job.function.name not in worker.abilities)
+        worker.reserved = kept
         self._driver.when_settled(partial(self._give_back_unwanted, connection, worker))
 
     def _give_back_unwanted(self, connection: Connection, worker: WorkerSession) -> None:
