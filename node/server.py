@@ -112,7 +112,7 @@ class _Server:
     async def serve(self) -> int:
         """Find the group, recover, and serve until the end."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, logs.reopen)
         settings = self._configuration

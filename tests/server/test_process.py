@@ -141,7 +141,7 @@ class TestStopping:
             await worker.expect_nothing()
             assert server.terminate(within=5) == 0
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
     def test_both_signals_end_it_with_status_0(self, start_server, number):
         server = start_server()
         server.signal(number)
