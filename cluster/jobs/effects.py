@@ -44,6 +44,8 @@ class Created(msgspec.Struct, array_like=True, gc=False):
     job: Job
     listens: bool
     """Whether the session is to be told how it goes."""
+    again: bool = False
+    """Whether it was to be told already: it asked for the same once more."""
 
 
 class Refused(msgspec.Struct, array_like=True, gc=False):

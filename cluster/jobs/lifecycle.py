@@ -108,16 +108,22 @@ class Lifecycle:
             job.listeners = {listener: None}
             listener.listening.add(number)
 
-    def _join(self, job: Job, listener: Session | None) -> None:
-        """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it."""
+    def _join(self, job: Job, listener: Session | None) -> bool:
+        """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it.
+
+        Tell whether the new one is a listener already.
+        """
         self._touch(job.number)
         if listener is None:
             job.background = True
-        else:
-            if job.listeners is NOBODY:
-                job.listeners = {}
-            job.listeners[listener] = None
-            listener.listening.add(job.number)
+            return False
+        if listener in job.listeners:
+            return True
+        if job.listeners is NOBODY:
+            job.listeners = {}
+        job.listeners[listener] = None
+        listener.listening.add(job.number)
+        return False
 
     # -- to a worker --------------------------------------------------------------------------------------------------
 

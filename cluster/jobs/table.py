@@ -236,9 +236,9 @@ class JobTable(Lifecycle):
         key = coalescing_key(command.unique, command.workload) if command.unique else None
         if key is not None and (twin := self.keys.find(key, function.name)) is not None:
             job = self.jobs[twin]
-            self._join(job, listener)
+            again = self._join(job, listener)
             if node.audible:
-                node.effects.append(Created(command.session, job, listener is not None))
+                node.effects.append(Created(command.session, job, listener is not None, again))
             return
         if 0 < function.limits[priority] <= function.total:
             if node.audible:

@@ -165,7 +165,7 @@ class Gateway:
         """Let a connection go; the table gives back what it held."""
         self.connections.pop(connection.number, None)
         self.assigning.forget(connection)
-        self._listening.disconnected(connection.number)
+        self.telling.disconnected(connection.number)
         worker = connection.worker
         if worker is not None:
             for job in worker.running.values():
@@ -311,7 +311,8 @@ class Gateway:
                 connection.send(packet)
             else:
                 self._company.announce(connection, packet)
-            self._listening.created(effect.session, job)
+            if not self._listening.created(effect.session, job) and effect.again:
+                self.telling.again(effect.session, job)
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:

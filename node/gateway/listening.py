@@ -40,15 +40,17 @@ class Listening:
         for session in report.sessions:
             self._pass_on(session, report)
 
-    def created(self, session: int, job: Job) -> None:
-        """Note that a session has just been told that it listens to a job."""
+    def created(self, session: int, job: Job) -> bool:
+        """Note that a session has just been told that it listens to a job; tell whether it heard the end at once."""
         if self.told and (told := self.told.get(job.number)) is not None and session in told:
             # It asked again, after it had been told, for a job that is not out of the table yet.
             report = told[session]
             self._say(session, report.kind, report.args)
-        elif self._early and (reports := self._early.pop((job.number, session), None)) is not None:
+            return True
+        if self._early and (reports := self._early.pop((job.number, session), None)) is not None:
             for report in reports:
                 self._pass_on(session, report)
+        return False
 
     def note_told(self, session: int, report: Report) -> None:
         """Note that a worker here has told a session a job's end that the log does not know of, and may never."""

@@ -140,7 +140,8 @@ class _Requests:
                 values = [b"0"] * 5
             else:
                 numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
-                numbers = (1, job.runs, numerator, denominator, len(job.listeners))
+                waiting = len(job.listeners) + self._gateway.telling.repeats(job)
+                numbers = (1, job.runs, numerator, denominator, waiting)
                 values = [b"%d" % number for number in numbers]
             connection.send(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *values))
 

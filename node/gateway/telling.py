@@ -6,15 +6,18 @@ that run elsewhere, and when (`listening`); how reports get to other nodes (`nod
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
-from node.gateway.listening import Listening
+from node.gateway.listening import FINAL, Listening
 from node.relay import Parcel, Relay, Report, Send
-from protocol import PacketType, encode_passed_on, encode_response
+from protocol import PacketType, encode_passed_on
 
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
+
+LARGE: Final = 4096
+"""Bytes from which on each of several copies of a report is written by itself."""
 
 Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
 """How a job ended by its worker's word, and which listeners have been told."""
@@ -29,6 +32,9 @@ class Telling:
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
         self._overdue: dict[int, Ending] = {}
         """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
+        self._repeats: dict[int, dict[bytes, int]] = {}
+        """How many times more than once a session asked for the same job, by session and handle: each time has its own
+        reports, or a client that counts them would wait for ever."""
         self._gateway = gateway
         self._name = gateway.driver.name
         self._table = gateway.table
@@ -69,7 +75,38 @@ class Telling:
             return
         if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:
             kind, args = PacketType.WORK_FAIL, args[:1]
-        connection.send(encode_passed_on(kind, args))
+        packet = encode_passed_on(kind, args)
+        connection.send(packet)
+        if self._repeats and (repeats := self._repeats.get(session)) is not None:
+            for _ in range(repeats.get(args[0], 0)):
+                connection.send(packet)
+                if len(packet) > LARGE:
+                    connection.flush()  # many of them are not to be in memory before it shows that nobody reads them
+                if connection.closed:
+                    break
+            if kind in FINAL:
+                repeats.pop(args[0], None)
+
+    def again(self, session: int, job: Job) -> None:
+        """Note that a session which listens to a job has just been told so once more."""
+        ending = self.endings.get(job.number)
+        if ending is not None:
+            kind, args, told = ending
+            if any(each.number == session and each.node.name == self._name for each in told):
+                self._say(session, kind, args)
+                return
+        repeats = self._repeats.setdefault(session, {})
+        repeats[job.handle] = repeats.get(job.handle, 0) + 1
+
+    def repeats(self, job: Job) -> int:
+        """Tell how many requests for a job there are here beyond one for each session."""
+        here = [listener.number for listener in job.listeners if listener.node.name == self._name]
+        return sum(self._repeats[session].get(job.handle, 0) for session in here if session in self._repeats)
+
+    def disconnected(self, session: int) -> None:
+        """Forget a session."""
+        self.listening.disconnected(session)
+        self._repeats.pop(session, None)
 
     # -- what is said elsewhere ---------------------------------------------------------------------------------------
 
@@ -131,9 +168,7 @@ class Telling:
         """Tell a listener that a job is over whose end its worker does not say, unless it did."""
         if self.listening.failed(effect.session, effect.job):
             return
-        connection = self._connections.get(effect.session)
-        if connection is not None:
-            connection.send(encode_response(PacketType.WORK_FAIL, effect.job.handle))
+        self._say(effect.session, PacketType.WORK_FAIL, [effect.job.handle])
 
     # -- as time goes on ----------------------------------------------------------------------------------------------
 
@@ -148,4 +183,5 @@ class Telling:
         """Forget all of them: the table has let them go."""
         self.endings.clear()
         self._overdue.clear()
+        self._repeats.clear()
         self.listening.reset()

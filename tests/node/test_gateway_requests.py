@@ -160,6 +160,64 @@ class TestResults:
         assert second.hears() == [(T.JOB_CREATED, handle), (T.WORK_COMPLETE, handle, b"done")]
         assert first.hears() == []
 
+    def test_reach_a_client_as_often_as_it_asked(self, node):
+        worker, client, handle = self.running(node)
+        other = node.peer().say(T.SUBMIT_JOB, b"f", b"u", b"")
+        client.say(T.SUBMIT_JOB, b"f", b"u", b"").say(T.SUBMIT_JOB, b"f", b"u", b"")
+        node.wait(0.01)
+        assert client.hears() == [(T.JOB_CREATED, handle)] * 2
+        assert other.hears() == [(T.JOB_CREATED, handle)]
+        client.say(T.GET_STATUS_UNIQUE, b"u")
+        node.wait(0.01)
+        assert client.hears() == [(T.STATUS_RES_UNIQUE, b"u", b"1", b"1", b"0", b"0", b"4")]
+        worker.say(T.WORK_DATA, handle, b"1").say(T.WORK_COMPLETE, handle, b"2")
+        assert client.hears() == [(T.WORK_DATA, handle, b"1")] * 3 + [(T.WORK_COMPLETE, handle, b"2")] * 3
+        assert other.hears() == [(T.WORK_DATA, handle, b"1"), (T.WORK_COMPLETE, handle, b"2")]
+        again, _ = self.foreground(node)
+        node.wait(0.01)
+        node.peer().send(b"cancel job %b\n" % (handle := next(iter(node.table.jobs.values())).handle))
+        node.wait(0.01)
+        assert again.hears() == [(T.WORK_FAIL, handle)]
+
+    def test_reach_a_client_that_asked_again_while_the_end_was_on_its_way(self, node):
+        worker, client, handle = self.running(node)
+        node.wait(0.01)
+        node.disk.held = True
+        client.say(T.SUBMIT_JOB, b"f", b"u", b"")
+        worker.say(T.WORK_COMPLETE, handle, b"done")
+        assert client.hears() == [(T.WORK_COMPLETE, handle, b"done")]
+        node.disk.release()
+        node.wait(0.01)
+        node.disk.release()
+        node.wait(0.01)
+        assert client.hears() == [(T.JOB_CREATED, handle), (T.WORK_COMPLETE, handle, b"done")]
+        assert node.table.jobs == {}
+
+    def test_of_a_cancelled_job_reach_a_client_as_often_as_it_asked(self, node):
+        client, handle = self.foreground(node)
+        client.say(T.SUBMIT_JOB, b"f", b"u", b"")
+        node.wait(0.01)
+        assert client.hears() == [(T.JOB_CREATED, handle)]
+        node.peer().send(b"cancel job %b\n" % handle)
+        node.wait(0.01)
+        assert client.hears() == [(T.WORK_FAIL, handle)] * 2
+
+    def test_do_not_fill_the_memory_for_a_client_that_asked_often_and_reads_nothing(self, node):
+        worker, client, handle = self.running(node)
+        for _ in range(300):
+            client.say(T.SUBMIT_JOB, b"f", b"u", b"")
+        node.wait(0.01)
+        client.hears()
+        node.gateway.max_unread = 1_000_000
+        client.wire.reads = False
+        worker.say(T.WORK_COMPLETE, handle, b"x" * 100_000)
+        assert client.wire.aborted
+        assert len(client.wire.sent) < 10_000_000  # of 30 million
+        node.settle()
+        assert client.connection.number not in node.gateway.connections
+        worker.say(T.ECHO_REQ, b"")
+        assert worker.hears() == [(T.ECHO_RES, b"")]
+
     def test_are_told_once_though_the_job_has_to_run_again_because_its_time_was_over(self, node):
         worker, client, handle = self.running(node, limit=b"1")
         node.wait(0.0025)  # the Take is in the table, and with it when the run has to end

@@ -662,8 +662,8 @@ MUTANTS = (
     Mutant(
         "who asks again is not told again",
         "node/gateway/listening.py",
-        "            self._say(session, report.kind, report.args)\n        elif self._early",
-        "            pass\n        elif self._early",
+        "            self._say(session, report.kind, report.args)\n            return True\n",
+        "            return True\n",
     ),
     Mutant(
         "nobody waits for the word of a job that is over",
@@ -693,8 +693,8 @@ MUTANTS = (
     Mutant(
         "who asks in the background is told",
         "cluster/jobs/table.py",
-        "node.effects.append(Created(command.session, job, listener is not None))\n            return",
-        "node.effects.append(Created(command.session, job, listens=True))\n            return",
+        "node.effects.append(Created(command.session, job, listener is not None, again))\n            return",
+        "node.effects.append(Created(command.session, job, True, again))\n            return",
     ),
     Mutant(
         "who was told by a worker here is told again by another node's",
