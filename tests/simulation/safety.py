@@ -11,7 +11,7 @@
   overlap; a node uses the latest configuration of its log.
 - *The gate*: no message leaves before what it promises is on the sender's disk.
 - *One state machine*: at the same applied index the job table is the same, compared with a table that never was on any
-  disk, sent, or restored.
+  disk, sent, or restored; and that table does what another implementation says (`model`).
 
 The log of each node is known from the writes it gives to its disk.
 """
@@ -33,6 +33,7 @@ from cluster.raft.messages import (
 )
 from tests.simulation.disk import Disk
 from tests.simulation.journal import ViolationError
+from tests.simulation.model import Model, Reference
 
 
 class Applier(Protocol):
@@ -74,8 +75,9 @@ class Safety:
         self._committed_in: list[int] = [base.term] * (base.index + 1)
         """The term in whose time the commit was first seen."""
         self._configurations: list[tuple[int, Configuration]] = [(base.index, base.configuration)]
-        self.table = JobTable()
+        self.table = Reference()
         """The job table as the log alone makes it."""
+        self.model = Model(self.table)
         self.table_index = base.index
         self._applied: list[Entry | None] = [None] * (base.index + 1)
         self._digests: dict[int, bytes] = {}
@@ -341,7 +343,7 @@ class Safety:
         if entry.kind == EntryKind.COMMANDS:
             proposal = decode_proposal(entry.data)
             self._applier.entering(entry, proposal, self.table)
-            self.table.apply(proposal)
+            self.model.apply(entry.index, proposal)
         self.table_index = entry.index
         self._applied.append(entry)
         if entry.index % self._sample == 0:

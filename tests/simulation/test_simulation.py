@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from cluster.jobs import JobTable, NodeDown
+from cluster.jobs.waiting import Waiting
 from cluster.log import HardState
 from cluster.raft.election import Campaign
 from cluster.raft.outbox import Outbox
@@ -123,6 +125,23 @@ class TestTheChecker:
         monkeypatch.setattr(JobTable, "apply", biased)
         assert "another job table" in violations("calm")[0]
 
+    def test_sees_jobs_of_low_priority_that_come_first(self, monkeypatch):
+        monkeypatch.setattr(Waiting, "best", low_first)
+        assert "than the model" in violations()[0]
+
+    def test_sees_delayed_jobs_that_do_not_wait(self, monkeypatch):
+        submit = JobTable._submit
+
+        def eager(self, node, command):
+            submit(self, node, msgspec.structs.replace(command, due=0))
+
+        monkeypatch.setattr(JobTable, "_submit", eager)
+        assert "than the model" in violations()[0]
+
+    def test_sees_time_limits_that_nobody_enforces(self, monkeypatch):
+        monkeypatch.setattr(JobTable, "_time_out", lambda self, job: setattr(job, "deadline", 0))
+        assert "than the model" in violations()[0]
+
     def test_sees_a_job_that_vanishes(self, monkeypatch):
         monkeypatch.setattr(JobTable, "_give_up", lambda self, job, attempt: self._remove(job))
         assert violations()
@@ -196,6 +215,15 @@ class TestTheChecker:
 
         monkeypatch.setattr(Listening, "tick", hasty)
         assert "said to be lost" in violations("lossy")[0]
+
+
+def low_first(self, session):
+    """Choose the queue of the lowest priority."""
+    for priority in reversed(range(3)):
+        for name in session.abilities:
+            if name in self.ready[priority]:
+                return self.ready[priority][name], priority
+    return None
 
 
 def eager_release(self, confirmed: int) -> list[tuple[str, int, int]]:
