@@ -29,7 +29,11 @@ CEILING = "ceiling"
 DEATHS = "deaths"
 RESTARTS = "rolling-restart"
 CHOICES = [*WORKLOADS, MILLION, CEILING]
-CLUSTER_CHOICES = ["submit", "mix", "foreground-1", "foreground-16", "foreground-256", DEATHS, RESTARTS]
+CLUSTER_CHOICES = [
+    *("submit", "mix", "foreground-1", "foreground-1-keyed"),
+    *("foreground-16", "foreground-16-keyed", "foreground-16-joining", "foreground-256"),
+    *(DEATHS, RESTARTS),
+]
 """What several nodes are measured with unless more is asked for."""
 KNOWN = [*CHOICES, DEATHS, RESTARTS]
 FULL_KILLS = 20

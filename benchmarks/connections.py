@@ -243,9 +243,10 @@ class ForegroundClient(Connection):
     def start(self, deadline: float) -> None:
         """Submit the first window; submit no more after `deadline` (monotonic seconds)."""
         self._deadline = deadline
-        self._submit(min(self._window, self._feed.left), monotonic())
+        self.submit(min(self._window, self._feed.left), monotonic())
 
-    def _submit(self, count: int, now: float) -> None:
+    def submit(self, count: int, now: float) -> None:
+        """Submit the next jobs, at `now` (monotonic seconds)."""
         first = self._feed.taken
         for job in range(first, first + count):
             self._sent_at[job] = now
@@ -276,7 +277,11 @@ class ForegroundClient(Connection):
             self.acked += count
             self._tally.count += count
             if self._feed.left and now < self._deadline:
-                self._submit(min(count, self._feed.left), now)
+                self._go_on(count, now)
+
+    def _go_on(self, answered: int, now: float) -> None:
+        """Submit as many jobs as were answered."""
+        self.submit(min(answered, self._feed.left), now)
 
     def _take_result(self, result: bytes, now: float) -> None:
         job = int(result) - self._first_id
@@ -284,6 +289,29 @@ class ForegroundClient(Connection):
             raise ServerFailedError(f"the result of job {result!r} came to a client that does not wait for it")
         self.latencies.append(now - self._sent_at[job])
         self._sent_at[job] = 0.0
+
+
+class JoiningClient(ForegroundClient):
+    """Submits the jobs of a group of clients, each job at the same moment as the others of the group.
+
+    All of the group submit the same keys and payloads in the same order. A client that has its result waits until the
+    others have theirs. Then all submit the next job, in one turn of the loop: the first submit makes the job, and the
+    others join it unless it has ended by the time they are handled.
+    """
+
+    __slots__ = ("group",)
+
+    def __init__(
+        self, address: Address, tally: Tally, feed: SubmitFeed, ids: range, group: list["JoiningClient"]
+    ) -> None:
+        super().__init__(address, tally, feed, 1, ids)
+        self.group = group
+        group.append(self)
+
+    def _go_on(self, answered: int, now: float) -> None:
+        if all(client.acked == self.acked for client in self.group):
+            for client in self.group:
+                client.submit(answered, now)
 
 
 class Worker(Connection):

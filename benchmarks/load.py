@@ -23,7 +23,15 @@ from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, Self
 
-from benchmarks.connections import Address, BackgroundClient, Connection, ForegroundClient, Tally, Worker
+from benchmarks.connections import (
+    Address,
+    BackgroundClient,
+    Connection,
+    ForegroundClient,
+    JoiningClient,
+    Tally,
+    Worker,
+)
 from benchmarks.errors import BenchmarkError, JobsUnaccountedError
 from benchmarks.packets import SUBMIT_JOB, SUBMIT_JOB_BG, SubmitFeed
 
@@ -39,10 +47,13 @@ class Shape:
     Attributes:
         clients: connections that submit, each with `window` jobs outstanding; none to drain only.
         workers: connections that run jobs, one at a time each; none to submit only.
-        jobs: jobs submitted at most.
+        jobs: jobs submitted at most; those of a group of sharers count once.
         window: jobs outstanding per client.
         payload_bytes: length of each payload.
         foreground: whether clients wait for results rather than for JOB_CREATED.
+        keyed: whether each job has a unique key of its own rather than the empty one.
+        sharers: clients of a group; all of a group submit the same keyed foreground job at the same moment, the next
+            one when all have the result. So all submits but one of each job join it, if they come while it lives.
         seconds: no job is submitted later than this after the start.
     """
 
@@ -52,7 +63,15 @@ class Shape:
     window: int = 64
     payload_bytes: int = 100
     foreground: bool = False
+    keyed: bool = False
+    sharers: int = 1
     seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.sharers > 1 and not (self.foreground and self.keyed and self.window == 1):
+            raise ValueError("clients that share jobs submit keyed foreground jobs, one at a time")
+        if self.clients % self.sharers:
+            raise ValueError(f"{self.clients} clients cannot be put into groups of {self.sharers}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +96,16 @@ class Result:
     """What a round gave.
 
     Attributes:
-        jobs: jobs done: completed where there were workers, acknowledged where not.
+        jobs: jobs done: completed where there were workers, acknowledged where not; each submit that joined a job
+            counts as one.
         seconds: from the first submit (or grab) to the last acknowledgement or completion.
         latencies: seconds, sorted: of a submit until JOB_CREATED or the result, or, in a round of
             workers only, of WORK_COMPLETE until the next JOB_ASSIGN.
-        submitted: ids of the jobs submitted and acknowledged, one range per connection.
+        submitted: ids of the jobs submitted and acknowledged, one range per connection or group of sharers.
         client_busy: CPU time over elapsed time of the busiest client process, 1.0 is saturated.
         worker_busy: the same of the busiest worker process.
         generator_cpu: CPU seconds of all processes of the generator.
+        joined: share of the submits that were answered by the run of another submit.
     """
 
     jobs: int
@@ -94,6 +115,7 @@ class Result:
     client_busy: float
     worker_busy: float
     generator_cpu: float
+    joined: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -138,13 +160,14 @@ def play(shape: Shape, crew: Crew, function: bytes, queued: Sequence[range] = ()
     """
     first_id = max((ids.stop for ids in queued), default=0)
     id_count = first_id + shape.jobs
-    client_ids = [range(first_id + part.start, first_id + part.stop) for part in _split(shape.jobs, shape.clients)]
+    groups = shape.clients // shape.sharers
+    group_ids = [range(first_id + part.start, first_id + part.stop) for part in _split(shape.jobs, groups)]
     with _Generator() as generator:
         for index, part in enumerate(_split(shape.workers, crew.worker_processes)):
             generator.add_worker_process(part, shape, crew, function, id_count, awake=bool(queued), name=f"w{index}")
         generator.expect_ready()
-        for index, part in enumerate(_split(shape.clients, crew.client_processes)):
-            generator.add_client_process(part, shape, crew, function, client_ids, name=f"c{index}")
+        for index, part in enumerate(_split(groups, crew.client_processes)):
+            generator.add_client_process(part, shape, crew, function, group_ids, name=f"c{index}")
         generator.expect_ready()
         return generator.run(shape, crew, queued)
 
@@ -211,7 +234,16 @@ class _Generator:
     def add_client_process(
         self, part: range, shape: Shape, crew: Crew, function: bytes, ids: list[range], *, name: str
     ) -> None:
-        places = [(crew.addresses[index % len(crew.addresses)], ids[index]) for index in part]
+        places = [
+            (
+                [
+                    crew.addresses[client % len(crew.addresses)]
+                    for client in range(group * shape.sharers, (group + 1) * shape.sharers)
+                ],
+                ids[group],
+            )
+            for group in part
+        ]
         progress = _shared_counter()
         self._client_progress.append(progress)
         body = partial(_submit, places=places, shape=shape, function=function, progress=progress)
@@ -231,25 +263,28 @@ class _Generator:
         submitted = tuple(ids for part in parts for ids in part.sent)
         expected = [*queued, *submitted]
         worker_parts: list[_Part] = []
+        jobs = sum(map(len, expected)) * shape.sharers
+        runs = jobs
         if self._workers:
             self._await_completion(sum(map(len, expected)), crew)
             for pipe in self._workers:
                 pipe.send(("stop", None))
             worker_parts = [_take(pipe) for pipe in self._workers]
-            self._account(expected)
+            runs = self._account(expected, shape.sharers)
         everyone = [*parts, *worker_parts]
         if parts:
             started = min(part.started for part in parts)
         seconds = max(part.ended for part in everyone) - started
         latencies = sorted(sample for part in (parts or worker_parts) for sample in part.latencies)
         return Result(
-            jobs=sum(map(len, expected)) if self._workers else sum(part.acked for part in parts),
+            jobs=jobs if self._workers else sum(part.acked for part in parts),
             seconds=seconds,
             latencies=latencies,
             submitted=submitted,
             client_busy=max((part.busy for part in parts), default=0.0),
             worker_busy=max((part.busy for part in worker_parts), default=0.0),
             generator_cpu=sum(part.cpu for part in everyone),
+            joined=1.0 - runs / jobs if jobs else 0.0,
         )
 
     def _await_clients(self, crew: Crew) -> list[_Part]:
@@ -280,21 +315,28 @@ class _Generator:
                     f"none came for {crew.stall_seconds:.0f} s"
                 )
 
-    def _account(self, expected: Sequence[range]) -> None:
-        """Require that each job expected was run exactly once and no other was run."""
+    def _account(self, expected: Sequence[range], submits: int) -> int:
+        """Require that each job expected was run, at most once for each of its submits, and no other was run.
+
+        Returns:
+            How many runs there were.
+        """
         counts = [seen[:] for seen in self._seen]
         runs = bytes(map(sum, zip(*counts, strict=True))) if len(counts) > 1 else counts[0]
+        total = 0
         for ids in expected:
             own = runs[ids.start : ids.stop]
-            if own.count(1) != len(ids):
+            total += sum(own)
+            if sum(own.count(number) for number in range(1, submits + 1)) != len(ids):
                 lost = [ids.start + place for place, count in enumerate(own) if count == 0]
-                repeated = [ids.start + place for place, count in enumerate(own) if count > 1]
+                repeated = [ids.start + place for place, count in enumerate(own) if count > submits]
                 raise JobsUnaccountedError(
                     f"{len(lost)} jobs were lost (first: {lost[:5]}), {len(repeated)} were run more than once "
                     f"(first: {repeated[:5]}), of {len(ids)} submitted on one connection"
                 )
-        if sum(runs) != sum(map(len, expected)):
+        if sum(runs) != total:
             raise JobsUnaccountedError(f"{sum(runs)} runs of {sum(map(len, expected))} jobs: some were never submitted")
+        return total
 
 
 class _StallClock:
@@ -435,24 +477,34 @@ def _work(
         pipe.send(part)
 
 
+def _group(
+    addresses: Sequence[Address], ids: range, shape: Shape, function: bytes, tally: Tally
+) -> Sequence[BackgroundClient | ForegroundClient]:
+    """Connect the clients that submit these ids: one, or several that share each of them."""
+    kind = SUBMIT_JOB if shape.foreground else SUBMIT_JOB_BG
+    feeds = [SubmitFeed(kind, function, ids, shape.payload_bytes, keyed=shape.keyed) for _ in addresses]
+    if shape.sharers > 1:
+        group: list[JoiningClient] = []
+        for address, feed in zip(addresses, feeds, strict=True):
+            JoiningClient(address, tally, feed, ids, group)
+        return group
+    if shape.foreground:
+        return [ForegroundClient(addresses[0], tally, feeds[0], shape.window, ids)]
+    return [BackgroundClient(addresses[0], tally, feeds[0], shape.window)]
+
+
 def _submit(
     pipe: Pipe,
     *,
-    places: Sequence[tuple[Address, range]],
+    places: Sequence[tuple[Sequence[Address], range]],
     shape: Shape,
     function: bytes,
     progress: memoryview,
 ) -> None:
     """Be a process of clients for one round."""
     tally = Tally()
-    clients: list[BackgroundClient | ForegroundClient] = []
-    for address, ids in places:
-        kind = SUBMIT_JOB if shape.foreground else SUBMIT_JOB_BG
-        feed = SubmitFeed(kind, function, ids, shape.payload_bytes)
-        if shape.foreground:
-            clients.append(ForegroundClient(address, tally, feed, shape.window, ids))
-        else:
-            clients.append(BackgroundClient(address, tally, feed, shape.window))
+    groups = [_group(addresses, ids, shape, function, tally) for addresses, ids in places]
+    clients = [client for group in groups for client in group]
     with _closing(clients):
         pipe.send("ready")
         _message, seconds = pipe.recv()
@@ -470,7 +522,7 @@ def _submit(
         part.cpu = _cpu_seconds() - cpu
         part.acked = tally.count
         part.sent = [
-            range(ids.start, ids.start + client.sent) for client, (_, ids) in zip(clients, places, strict=True)
+            range(ids.start, ids.start + group[0].sent) for group, (_, ids) in zip(groups, places, strict=True)
         ]
         for client in clients:
             part.latencies.extend(client.latencies)

@@ -5,10 +5,13 @@ answers by their eight header bytes and sends slices of one prepared buffer. Pac
 layouts are those of gearmand's PROTOCOL.
 """
 
+import hashlib
 import struct
 
 ID_DIGITS = 10
 HEADER_BYTES = 12
+KEY_BYTES = 36
+"""Length of the unique keys: that of a UUID as text, which libgearman sends with each job."""
 TYPE_BYTES = 8
 """Magic and type, the part of a header that tells an answer from any other bytes."""
 
@@ -46,6 +49,12 @@ def response_type(kind: int) -> bytes:
     return struct.pack(">4sI", b"\0RES", kind)
 
 
+def unique_key(function: bytes, job_id: int) -> bytes:
+    """Give the unique key of a job: as long and as random to look at as a UUID, and always the same for the job."""
+    digits = hashlib.md5(b"%s %d" % (function, job_id), usedforsecurity=False).hexdigest()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:])).encode()
+
+
 class SubmitFeed:
     """Submit packets of one connection, in order of their job ids.
 
@@ -58,19 +67,22 @@ class SubmitFeed:
         function: function name of every job.
         ids: the job ids; each is the first ten bytes of its payload, in decimal.
         payload_bytes: length of each payload, at least ten.
+        keyed: whether each job has the unique key that `unique_key` gives, or the empty one.
     """
 
     PREPARED_PAYLOAD_LIMIT = 4096
 
-    __slots__ = ("_filler", "_head", "_ids", "_prepared", "_size", "_taken")
+    __slots__ = ("_filler", "_function", "_head", "_ids", "_keyed", "_prepared", "_size", "_taken")
 
-    def __init__(self, kind: int, function: bytes, ids: range, payload_bytes: int) -> None:
+    def __init__(self, kind: int, function: bytes, ids: range, payload_bytes: int, *, keyed: bool = False) -> None:
         if payload_bytes < ID_DIGITS:
             raise ValueError(f"a payload of {payload_bytes} bytes has no room for a job id of {ID_DIGITS} digits")
-        arguments = function + b"\0\0"
-        self._head = struct.pack(">4sII", b"\0REQ", kind, len(arguments) + payload_bytes) + arguments
+        arguments_bytes = len(function) + 1 + (KEY_BYTES if keyed else 0) + 1
+        self._head = struct.pack(">4sII", b"\0REQ", kind, arguments_bytes + payload_bytes) + function + b"\0"
+        self._function = function
+        self._keyed = keyed
         self._filler = b"x" * (payload_bytes - ID_DIGITS)
-        self._size = len(self._head) + payload_bytes
+        self._size = HEADER_BYTES + arguments_bytes + payload_bytes
         self._ids = ids
         self._taken = 0
         self._prepared: memoryview | None = None
@@ -79,8 +91,11 @@ class SubmitFeed:
 
     def _build(self, ids: range) -> bytes:
         """Join the packets of these ids."""
-        packet = self._head.replace(b"%", b"%%") + b"%010d" + self._filler
-        return b"".join([packet % job_id for job_id in ids])
+        packet = self._head.replace(b"%", b"%%") + b"%s\0%010d" + self._filler
+        return b"".join([packet % (self._key(job_id), job_id) for job_id in ids])
+
+    def _key(self, job_id: int) -> bytes:
+        return unique_key(self._function, job_id) if self._keyed else b""
 
     @property
     def taken(self) -> int:
@@ -100,5 +115,5 @@ class SubmitFeed:
             return [self._prepared[first * self._size : (first + count) * self._size]]
         pieces: list[bytes | memoryview] = []
         for job_id in self._ids[first : first + count]:
-            pieces += (self._head + b"%010d" % job_id, self._filler)
+            pieces += (b"%s%s\0%010d" % (self._head, self._key(job_id), job_id), self._filler)
         return pieces

@@ -25,6 +25,7 @@ RATIO_TARGETS: dict[tuple[str, str], float] = {
     ("drain", Gearmand.name): 0.7,
     ("mix", Gearmand.name): 0.7,
     ("foreground-1", Gearmand.name): 0.3,
+    ("foreground-1-keyed", Gearmand.name): 0.3,
     ("foreground-16", Gearmand.name): 0.7,
     ("foreground-256", Gearmand.name): 0.7,
 }
@@ -36,12 +37,19 @@ CLUSTER_RATIO_TARGETS: dict[tuple[str, str], float] = {
 }
 """The same for several nodes."""
 
+CLUSTER_FOREGROUND = ("foreground-1", "foreground-1-keyed")
 CLUSTER_FOREGROUND_TARGET = 0.002
 """Seconds of the median foreground job of a lone client, which is on another node than the worker."""
 TAKEOVER_TARGET = 2.0
 """Seconds until others have taken over from a dead node."""
 LONGEST_WAIT_TARGET = 2.0
 """Seconds that no client waits longer during a rolling restart."""
+UNKEYED = {
+    "foreground-1-keyed": "foreground-1",
+    "foreground-16-keyed": "foreground-16",
+    "foreground-16-joining": "foreground-16",
+}
+"""The work that is the same but for the unique keys."""
 RESIDENT_TARGET = 1_300_000_000
 RESTART_TARGET = 20.0
 LOADED_TARGET = 0.8
@@ -97,21 +105,22 @@ def cluster_verdicts(
 ) -> list[Verdict]:
     """Hold the figures that only a cluster has against their targets."""
     verdicts = []
-    halves = [
-        figure.p50
-        for figure in figures
-        if (figure.work, figure.target) == ("foreground-1", SUBJECT) and figure.p50 is not None
-    ]
-    if halves:
-        verdicts.append(
-            Verdict(
-                "foreground-1, p50",
-                "client and worker on followers",
-                f"<= {CLUSTER_FOREGROUND_TARGET * 1e3:g} ms",
-                f"{median(halves) * 1e3:.2f} ms ({min(halves) * 1e3:.2f}-{max(halves) * 1e3:.2f})",
-                median(halves) <= CLUSTER_FOREGROUND_TARGET,
+    for work in CLUSTER_FOREGROUND:
+        halves = [
+            figure.p50
+            for figure in figures
+            if (figure.work, figure.target) == (work, SUBJECT) and figure.p50 is not None
+        ]
+        if halves:
+            verdicts.append(
+                Verdict(
+                    f"{work}, p50",
+                    "client and worker on followers",
+                    f"<= {CLUSTER_FOREGROUND_TARGET * 1e3:g} ms",
+                    f"{median(halves) * 1e3:.2f} ms ({min(halves) * 1e3:.2f}-{max(halves) * 1e3:.2f})",
+                    median(halves) <= CLUSTER_FOREGROUND_TARGET,
+                )
             )
-        )
     verdicts += [
         Verdict(
             takeover.what,
@@ -225,6 +234,42 @@ def rates_table(title: str, figures: Sequence[Measurement], subject: str = SUBJE
                 _busy(own),
                 _spread(found) if found else "",
             )
+    return table
+
+
+def keys_table(figures: Sequence[Measurement]) -> Table:
+    """Show what unique keys cost each server: the median of its CPU time per job over that without keys, by round."""
+    table = _table(
+        "What unique keys cost (ratios are medians of each round's)",
+        "work",
+        "server",
+        "server us/job",
+        "without keys",
+        "cost (low-high)",
+        "submits that joined",
+    )
+    by_round = {(figure.work, figure.target, figure.round): figure for figure in figures}
+    for work, unkeyed in UNKEYED.items():
+        for target in dict.fromkeys(figure.target for figure in figures):
+            pairs = [
+                (figure, by_round[unkeyed, target, figure.round])
+                for figure in figures
+                if (figure.work, figure.target) == (work, target) and (unkeyed, target, figure.round) in by_round
+            ]
+            costs = [
+                figure.server_cpu_per_job / other.server_cpu_per_job
+                for figure, other in pairs
+                if other.server_cpu_per_job
+            ]
+            if costs:
+                table.add_row(
+                    work,
+                    target,
+                    f"{median(figure.server_cpu_per_job for figure, _ in pairs) * 1e6:.1f}",
+                    f"{median(other.server_cpu_per_job for _, other in pairs) * 1e6:.1f}",
+                    _spread(costs),
+                    f"{median(figure.joined for figure, _ in pairs):.1%}",
+                )
     return table
 
 
@@ -349,6 +394,9 @@ class Report:
             tables.append(ceiling_table(self.ceiling))
         if self.figures:
             tables.append(rates_table("Rates (medians; ratios are medians of each round's)", self.figures))
+            keys = keys_table(self.figures)
+            if keys.row_count:
+                tables.append(keys)
         if self.backlogs:
             tables.append(backlog_table(self.backlogs))
             tables += [

@@ -78,8 +78,17 @@ def _submit_and_drain(label: str, jobs: int, window: int, payload_bytes: int) ->
     )
 
 
-def _foreground(name: str, clients: int, workers: int) -> Workload:
-    shape = Shape(clients=clients, workers=workers, jobs=FOREGROUND_JOBS, window=1, foreground=True, seconds=1.5)
+def _foreground(name: str, clients: int, workers: int, *, keyed: bool = False, sharers: int = 1) -> Workload:
+    shape = Shape(
+        clients=clients,
+        workers=workers,
+        jobs=FOREGROUND_JOBS,
+        window=1,
+        foreground=True,
+        keyed=keyed,
+        sharers=sharers,
+        seconds=1.5,
+    )
     return Workload(name, (Step(name, shape),))
 
 
@@ -89,7 +98,10 @@ WORKLOADS: dict[str, Workload] = {
         _submit_and_drain("", jobs=120_000, window=64, payload_bytes=100),
         Workload("mix", (Step("mix", Shape(clients=4, workers=4, jobs=60_000, seconds=1.5)),)),
         _foreground("foreground-1", clients=1, workers=1),
+        _foreground("foreground-1-keyed", clients=1, workers=1, keyed=True),
         _foreground("foreground-16", clients=16, workers=16),
+        _foreground("foreground-16-keyed", clients=16, workers=16, keyed=True),
+        _foreground("foreground-16-joining", clients=16, workers=16, keyed=True, sharers=2),
         _foreground("foreground-256", clients=256, workers=64),
         _submit_and_drain("-10KiB", jobs=8_000, window=16, payload_bytes=10 * KIB),
         _submit_and_drain("-1MiB", jobs=200, window=2, payload_bytes=MIB),
@@ -117,6 +129,7 @@ class Measurement:
         worker_busy: the same of its worker processes.
         generator_cpu_per_job: CPU seconds of the generator per job.
         server_cpu_per_job: CPU seconds of the server per job, in steps of 10 ms for the whole round.
+        joined: share of the submits that joined a job of another client.
     """
 
     work: str
@@ -131,6 +144,7 @@ class Measurement:
     worker_busy: float
     generator_cpu_per_job: float
     server_cpu_per_job: float
+    joined: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain data for JSON."""
@@ -158,6 +172,7 @@ def measure(work: str, target: str, number: int, result: Result, server_cpu: flo
         worker_busy=result.worker_busy,
         generator_cpu_per_job=result.generator_cpu / jobs,
         server_cpu_per_job=server_cpu / jobs,
+        joined=result.joined,
     )
 
 

@@ -30,7 +30,7 @@ try:
         shape = Shape(**shape)
         result = play(shape, crew, b"counted", () if shape.clients else queued)
         queued = result.submitted
-        print(json.dumps({"jobs": result.jobs, "samples": len(result.latencies)}))
+        print(json.dumps({"jobs": result.jobs, "samples": len(result.latencies), "joined": result.joined}))
 except BenchmarkError as error:
     print(json.dumps({"error": type(error).__name__, "message": str(error)}))
 """
@@ -47,6 +47,8 @@ class Faults:
     refuse: frozenset[int] = frozenset()
     hang_up: frozenset[int] = frozenset()
     rename: dict[int, int] = field(default_factory=dict)
+    join_nothing: bool = False
+    wait_for_the_second: bool = False
     dribble: int = 0
 
 
@@ -63,7 +65,9 @@ class FaultyServer:
         self._telling: set[asyncio.Task[None]] = set()
         self._queue: deque[tuple[bytes, bytes]] = deque()
         self._sleepers: list[asyncio.StreamWriter] = []
-        self._waiting: dict[bytes, asyncio.StreamWriter] = {}
+        self._waiting: dict[bytes, list[asyncio.StreamWriter]] = {}
+        self._living: dict[bytes, bytes] = {}
+        """The handle of each unique key."""
         self._handles = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve)
@@ -142,28 +146,40 @@ class FaultyServer:
             self._sleepers.append(writer)
         if kind == 13:
             handle, result = body.split(b"\0", 1)
-            client = self._waiting.pop(handle, None)
-            if client is not None and int(result) not in faults.withhold_result:
-                self._tell(client, packet(13, handle + b"\0" + result))
+            self._living = {key: living for key, living in self._living.items() if living != handle}
+            for client in self._waiting.pop(handle, ()):
+                if int(result) not in faults.withhold_result:
+                    self._tell(client, packet(13, handle + b"\0" + result))
         return packet(17, body) if kind == 16 else b""
 
     def _submit(self, kind: int, body: bytes, writer: asyncio.StreamWriter) -> bytes | None:
-        payload = body.split(b"\0", 2)[2]
+        _function, key, payload = body.split(b"\0", 2)
         number = int(payload[:10])
         if number in self.faults.hang_up:
             return None
         if number in self.faults.refuse:
             return packet(19, b"QUEUE_ERROR\0full")
+        if key in self._living:
+            handle = self._living[key]
+            self._waiting[handle].append(writer)
+            if self.faults.wait_for_the_second:
+                self._enqueue(handle, payload)
+            return packet(8, handle)
         self._handles += 1
         handle = b"H:fake:%d" % self._handles
+        if key and not self.faults.join_nothing:
+            self._living[key] = handle
         if kind == 7:
-            self._waiting[handle] = writer
-        if number not in self.faults.lose:
-            self._queue.append((handle, payload))
-            for sleeper in self._sleepers:
-                self._tell(sleeper, packet(6))
-            self._sleepers.clear()
+            self._waiting[handle] = [writer]
+        if number not in self.faults.lose and not self.faults.wait_for_the_second:
+            self._enqueue(handle, payload)
         return packet(8, handle) * (2 if number in self.faults.acknowledge_twice else 1)
+
+    def _enqueue(self, handle: bytes, payload: bytes) -> None:
+        self._queue.append((handle, payload))
+        for sleeper in self._sleepers:
+            self._tell(sleeper, packet(6))
+        self._sleepers.clear()
 
 
 @pytest.fixture

@@ -40,8 +40,9 @@ def restarts(**changes):
 
 class TestTargets:
     @pytest.mark.parametrize(("p50", "met"), [(0.0019, True), (0.0021, False)])
-    def test_the_median_of_a_lone_foreground_job_is_judged(self, p50, met):
-        figures = [figure("foreground-1", "gearmesh", p50), figure("foreground-1", "gearmand", 0.1)]
+    @pytest.mark.parametrize("work", ["foreground-1", "foreground-1-keyed"])
+    def test_the_median_of_a_lone_foreground_job_is_judged(self, work, p50, met):
+        figures = [figure(work, "gearmesh", p50), figure(work, "gearmand", 0.1)]
         (verdict,) = cluster_verdicts(figures, (), None)
         assert verdict.met is met
 

@@ -7,6 +7,9 @@ DRAIN = {"workers": 3}
 MIX = SUBMIT | DRAIN
 FOREGROUND = {"clients": 8, "workers": 4, "jobs": 200, "window": 1, "foreground": True}
 
+KEYED = FOREGROUND | {"keyed": True}
+JOINING = KEYED | {"jobs": 100, "sharers": 2}
+
 
 class TestHonestServer:
     def test_every_background_job_submitted_is_drained_once(self, serve, play_against):
@@ -19,7 +22,24 @@ class TestHonestServer:
         assert [result["jobs"] for result in play_against(serve(), MIX)] == [400]
 
     def test_every_foreground_job_has_its_result_and_a_latency(self, serve, play_against):
-        assert play_against(serve(), FOREGROUND) == [{"jobs": 200, "samples": 200}]
+        assert play_against(serve(), FOREGROUND) == [{"jobs": 200, "samples": 200, "joined": 0.0}]
+
+    def test_keyed_jobs_join_nothing_when_each_has_a_key_of_its_own(self, serve, play_against):
+        assert play_against(serve(), KEYED) == [{"jobs": 200, "samples": 200, "joined": 0.0}]
+
+    @pytest.mark.parametrize("processes", [1, 2, 3])
+    def test_of_two_clients_that_share_their_keys_half_of_the_submits_join(self, serve, play_against, processes):
+        (result,) = play_against(serve(wait_for_the_second=True), JOINING, client_processes=processes)
+        assert result == {"jobs": 200, "samples": 200, "joined": 0.5}
+
+    def test_a_submit_that_came_too_late_to_join_is_run_and_counted(self, serve, play_against):
+        (result,) = play_against(serve(join_nothing=True), JOINING)
+        assert result == {"jobs": 200, "samples": 200, "joined": 0.0}
+
+    def test_clients_that_share_jobs_stop_together_when_the_time_is_up(self, serve, play_against):
+        (result,) = play_against(serve(), JOINING | {"jobs": 100_000, "seconds": 0.2})
+        assert 0 < result["jobs"] < 200_000
+        assert result["jobs"] == result["samples"]
 
     @pytest.mark.parametrize("step", [1, 7, 13])
     def test_answers_that_come_in_pieces_are_counted_once(self, serve, play_against, step):
@@ -65,6 +85,15 @@ class TestFaultyServer:
         (result,) = play_against(serve(withhold_result=frozenset({50})), FOREGROUND)
         assert result["error"] == "JobsUnaccountedError"
         assert "199 came" in result["message"] or "answers that do not come" in result["message"]
+
+    def test_a_shared_job_that_is_run_more_often_than_it_was_submitted_fails_the_run(self, serve, play_against):
+        (result,) = play_against(serve(join_nothing=True, repeat=frozenset({50})), JOINING)
+        assert result["error"] == "JobsUnaccountedError"
+        assert "run more than once (first: [50])" in result["message"]
+
+    def test_a_shared_result_that_does_not_come_fails_the_run(self, serve, play_against):
+        (result,) = play_against(serve(withhold_result=frozenset({50})), JOINING)
+        assert "answers that do not come" in result["message"]
 
     def test_more_acknowledgements_than_jobs_fail_the_run(self, serve, play_against):
         (result,) = play_against(serve(acknowledge_twice=frozenset({99})), SUBMIT)

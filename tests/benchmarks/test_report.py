@@ -4,11 +4,11 @@ import pytest
 from rich.console import Console
 
 from benchmarks.backlog import Backlog
-from benchmarks.report import Report, backlog_verdicts, ratio_verdicts, ratios
+from benchmarks.report import Report, backlog_verdicts, keys_table, ratio_verdicts, ratios
 from benchmarks.workloads import Measurement
 
 
-def figure(work, target, number, rate):
+def figure(work, target, number, rate, server_cpu=2e-6, joined=0.0):
     return Measurement(
         work=work,
         target=target,
@@ -21,7 +21,8 @@ def figure(work, target, number, rate):
         client_busy=0.5,
         worker_busy=0.25,
         generator_cpu_per_job=1e-6,
-        server_cpu_per_job=2e-6,
+        server_cpu_per_job=server_cpu,
+        joined=joined,
     )
 
 
@@ -89,6 +90,25 @@ class TestReport:
         assert "0.50 x" in text
         assert "NOT MET" in text
         assert "gearmand-sqlite is left out" in text
+
+    def test_what_keys_cost_is_the_median_of_ratios_formed_within_rounds(self):
+        costs = ((2e-6, 3e-6), (2e-6, 4e-6), (8e-6, 8e-6))
+        figures = [figure("foreground-16", "gearmesh", at, 100.0, plain) for at, (plain, _) in enumerate(costs)]
+        figures += [
+            figure("foreground-16-joining", "gearmesh", at, 100.0, keyed, 0.4) for at, (_, keyed) in enumerate(costs)
+        ]
+        table = keys_table(figures)
+        assert [list(column.cells) for column in table.columns] == [
+            ["foreground-16-joining"],
+            ["gearmesh"],
+            ["4.0"],
+            ["2.0"],
+            ["1.50 x (1.00-2.00)"],
+            ["40.0%"],
+        ]
+
+    def test_keyed_work_without_its_like_has_no_cost(self):
+        assert keys_table([figure("foreground-16-keyed", "gearmesh", 0, 100.0)]).row_count == 0
 
     def test_plain_data_holds_each_round_and_each_target(self):
         figures = (figure("drain", "gearmesh", 0, 50.0), figure("drain", "gearmand", 0, 100.0))
