@@ -17,9 +17,10 @@ LISTEN_BASE ?= 4730
 # How many simulated histories `make sim` plays, and how long `make soak` goes on.
 SEEDS ?= 200
 SECONDS ?= 3600
-# More flags for pytest, and for the benchmarks.
+# More flags for pytest, for the benchmarks, and for the calls of client libraries.
 PYTEST_FLAGS ?= -n auto
 BENCH_FLAGS ?=
+LIBRARIES_FLAGS ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -28,10 +29,10 @@ SOURCES := protocol cluster node tests benchmarks
 # setuptools warns at length that an editable package is read from where it lies, which is the point of it.
 PIP_INSTALL := PYTHONWARNINGS=ignore "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test lint format bench sim soak chaos mutants clean
+.PHONY: help run test lint format bench sim soak chaos libraries mutants clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 run: $(INSTALLED) ## Set everything up and start a cluster of NODES nodes in this terminal, with its queue in DATA_DIR
 	@exec "$(BIN)/gearmesh" dev --nodes "$(NODES)" --data-dir "$(DATA_DIR)" --listen-base "$(LISTEN_BASE)"
@@ -60,6 +61,9 @@ soak: $(INSTALLED_DEV) ## Play simulated histories for SECONDS
 
 chaos: $(INSTALLED_DEV) ## Kill, stall, part, wipe and restart the nodes of a live cluster under load for SECONDS
 	"$(BIN)/python" -m tests.chaos --seconds $(SECONDS)
+
+libraries: $(INSTALLED_DEV) ## Have the PHP, Perl, Ruby and Python libraries that are here call workers on another node
+	"$(BIN)/python" -m tests.libraries $(LIBRARIES_FLAGS)
 
 mutants: $(INSTALLED_DEV) ## Seed faults one at a time; the simulator or the scenarios must catch each
 	"$(BIN)/python" -m tests.simulation.mutants
