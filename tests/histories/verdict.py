@@ -1,0 +1,66 @@
+"""Whether a history is one that a single job server could have made: everything that is checked, in words.
+
+Not for: the checks themselves (`linearizability`, `model`, `rules`).
+"""
+
+from collections.abc import Iterable, Mapping
+
+from tests.histories import rules
+from tests.histories.history import Call, Key, Subject, by_subject, describe, handle_of
+from tests.histories.linearizability import BOUND, Counterexample, check
+from tests.histories.model import JobServer, State, describe_state
+
+SHOWN = 30
+"""How many calls of a counterexample are shown: the last ones before the impossible answer."""
+
+
+def judge(
+    calls: Iterable[Call],
+    *,
+    settled: bool = True,
+    limits: Mapping[bytes, int] | None = None,
+    attempts_limited: bool = False,
+    bound: int = BOUND,
+) -> list[str]:
+    """Say everything that is wrong with a history.
+
+    `settled`: it goes on until everything acknowledged was run and told. `limits`: the lowest `maxqueue` that each
+    function ever had; without one every refusal of a full queue is wrong while there is no job at all.
+    `attempts_limited`: a job is given up when its runs have failed too often. `bound` is that of the search for each
+    key. Raises `UndecidedError` when a history is too long for it.
+    """
+    calls = list(calls)
+    wrong = [
+        *rules.wrongly_joined(calls, settled=settled, attempts_limited=attempts_limited),
+        *rules.wrongly_refused(calls, limits or {}),
+        *rules.wrongly_counted(calls),
+    ]
+    for subject, some in by_subject(calls).items():
+        found = check(some, JobServer(), bound)
+        if found is not None:
+            wrong.append(explain(subject, found))
+    return wrong
+
+
+def explain(subject: Subject, found: Counterexample[State]) -> str:
+    """Show a counterexample: the calls up to the answer for which there is no place, by the time of sending."""
+    name = str(subject) if isinstance(subject, Key) else f"job {subject.decode(errors='replace')}"
+    calls = _concerned(found)
+    lines = [f"no order of the calls for {name} explains the last answer:"]
+    if len(calls) < len(found.calls):
+        lines.append(f"  ({len(found.calls) - len(calls)} earlier calls)")
+    lines += [f"  {call.number:4} {call}" for call in calls]
+    impossible = found.impossible
+    lines.append(
+        f"  there is no place for this answer to {impossible.number}, {impossible.who}: {describe(impossible)}"
+    )
+    lines += [f"  before that answer: {said}" for said in sorted(set(map(describe_state, found.states)))]
+    return "\n".join(lines)
+
+
+def _concerned(found: Counterexample[State]) -> tuple[Call, ...]:
+    """Leave out what was over before the job in question was first named."""
+    handle = handle_of(found.impossible)
+    named = [call for call in found.calls if handle is not None and handle_of(call) == handle]
+    since = min((call.invoked for call in named), default=found.impossible.invoked)
+    return tuple(call for call in found.calls if call.answered is None or call.answered >= since)[-SHOWN:]
