@@ -7,10 +7,8 @@ Not for: the decisions, which are theirs, or links and consensus, which carry th
 import asyncio
 import contextlib
 import math
-import random
-import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -35,9 +33,9 @@ from cluster.formation.actions import Action
 from cluster.formation.messages import Message, Order
 from cluster.raft import Configuration as GroupConfiguration
 from cluster.raft import RefusedError, Standing
-from cluster.storage import StorageError, StorageThread, Store
+from cluster.storage import Store
 from node.configuration import Configuration
-from node.driver import Driver
+from node.driver import Driver, Handle, Loop, Offload
 from node.errors import GearmeshError
 from node.peers import Peers
 from node.recovery import FORMATION, Identity, Recovery
@@ -56,6 +54,13 @@ TRANSFER_INTERVAL: Final = 5.0
 log = structlog.get_logger()
 
 
+class Notes(Protocol):
+    """Where the record is kept once the node has a group: the storage thread."""
+
+    def note(self, key: str, value: bytes, done: Callable[[], None]) -> None:
+        """Write down something small that must outlive the process."""
+
+
 class OrderRefusedError(GearmeshError):
     """What an operator wants cannot be done; the text says why."""
 
@@ -68,9 +73,18 @@ class Membership:
         configuration: Configuration,
         identity: Identity,
         peers: Peers,
+        *,
+        loop: Loop,
+        offload: Offload,
+        randrange: Callable[[int], int],
+        clock: Callable[[], float],
         on_failure: Callable[[Exception], None],
     ) -> None:
-        """`on_failure` is told when the record cannot be kept."""
+        """Prepare for the node of this identity.
+
+        `randrange(n)` gives an integer in [0, n), `clock` seconds since the epoch; `on_failure` is told when the record
+        cannot be kept.
+        """
         self.reason = ""
         """What the node waits for, or why it is in no group any more; empty when it is in its group."""
         self.group = ""
@@ -84,38 +98,38 @@ class Membership:
         self._configuration = configuration
         self._identity = identity
         self._peers = peers
+        self._loop = loop
+        self._offload = offload
+        self._randrange = randrange
+        self._clock = clock
         self._on_failure = on_failure
-        self._random = random.SystemRandom()
-        self._loop = asyncio.get_running_loop()
         self._machine: Forming | Admission | None = None
         self._driver: Driver | None = None
-        self._disk: StorageThread | None = None
+        self._disk: Notes | None = None
         self._store: Store | None = None
-        self._writing: set[asyncio.Task[None]] = set()
-        self._formed = asyncio.Event()
-        self._orders: dict[int, asyncio.Future[str]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._formed: Callable[[], None] = _nothing
+        self._orders: dict[int, Callable[[str], None]] = {}
+        self._timer: Handle | None = None
 
     # -- forming ------------------------------------------------------------------------------------------------------
 
-    async def form(self, store: Store) -> None:
-        """Find a group, or found one; returns when the node's record says so on `store`."""
+    def form(self, store: Store, formed: Callable[[], None]) -> None:
+        """Find a group, or found one; `formed` is called when the node's record says so on `store`."""
         settings = self._configuration
         self._store = store
+        self._formed = formed
         self._machine = Forming(
             FormingSettings(
                 node=self._identity.node, name=settings.name, expect=settings.expect, place=str(settings.data_dir)
             ),
             self._identity.record,
-            randrange=self._random.randrange,
-            now=_now(),
-            wall=_wall(),
+            randrange=self._randrange,
+            now=self._now(),
+            wall=self._wall(),
         )
         self._begin()
-        await self._formed.wait()
-        self._machine = None
 
-    def take_part(self, recovery: Recovery, driver: Driver, disk: StorageThread) -> None:
+    def take_part(self, recovery: Recovery, driver: Driver, disk: Notes) -> None:
         """Go on as a node that has a group."""
         settings = self._configuration
         self._driver = driver
@@ -130,9 +144,9 @@ class Membership:
             driver.committed_configuration,
             driver.committed_index,
             alive=lambda node: node in self._peers.mesh.peers,
-            randrange=self._random.randrange,
-            now=_now(),
-            wall=_wall(),
+            randrange=self._randrange,
+            now=self._now(),
+            wall=self._wall(),
         )
         self._begin()
 
@@ -149,7 +163,7 @@ class Membership:
             self._timer.cancel()
         self._timer = self._loop.call_later(TICK, self._tick)
         if self._machine is not None:
-            self._machine.tick(_now(), _wall())
+            self._machine.tick(self._now(), self._wall())
             self._carry_out()
         self._doubt()
         self._heed_the_clock()
@@ -179,15 +193,16 @@ class Membership:
             self._next_transfer = now + TRANSFER_INTERVAL
             log.error("clock_astray", why="most members' clocks differ from this node's: it leaves leading to another")
             with contextlib.suppress(RefusedError):
-                driver.transfer(self._random.choice(heirs))
+                driver.transfer(heirs[self._randrange(len(heirs))])
 
     def close(self) -> None:
         """Do nothing more."""
         if self._timer is not None:
             self._timer.cancel()
         self._machine = None
-        for waiting in self._orders.values():
-            waiting.cancel()
+        for answered in list(self._orders.values()):
+            answered("this node is stopping")
+        self._orders.clear()
 
     # -- what happens -------------------------------------------------------------------------------------------------
 
@@ -243,18 +258,27 @@ class Membership:
 
     async def order(self, order: Order) -> None:
         """Have an order carried out by the leader, whoever that is. Raises `OrderRefusedError`."""
+        waiting: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ticket = self.ask(order, lambda error: None if waiting.done() else waiting.set_result(error))
+        try:
+            error = await waiting
+        finally:
+            self._orders.pop(ticket, None)
+        if error:
+            raise OrderRefusedError(error)
+
+    def ask(self, order: Order, answered: Callable[[str], None]) -> int:
+        """Have an order carried out; `answered` is called once, with what stands in the way, or "" when it is done.
+
+        Returns the order's ticket. Raises `OrderRefusedError` for a node that has no group yet.
+        """
         machine = self._machine
         if not isinstance(machine, Admission):
             raise OrderRefusedError(f"this node has no group yet: {self.reason}")
         ticket = machine.ask(order)
-        waiting = self._orders[ticket] = self._loop.create_future()
+        self._orders[ticket] = answered
         self._carry_out()
-        try:
-            error = await waiting
-        finally:
-            del self._orders[ticket]
-        if error:
-            raise OrderRefusedError(error)
+        return ticket
 
     # -- carrying out -------------------------------------------------------------------------------------------------
 
@@ -271,10 +295,10 @@ class Membership:
                 self._persist(record)
             case Found(group, members):
                 log.info("group_founded", group=group, members=list(members))
-                self._formed.set()
+                self._end_forming()
             case Join(group):
                 log.info("group_found", group=group)
-                self._formed.set()
+                self._end_forming()
             case Refuse(node, reason):
                 self._peers.mesh.refuse(node, reason)
             case Report(reason):
@@ -304,37 +328,34 @@ class Membership:
             case Dial(host, port):
                 self._peers.mesh.dial(host, port)
             case Answered(ticket, error):
-                waiting = self._orders.get(ticket)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(error)
+                answered = self._orders.pop(ticket, None)
+                if answered is not None:
+                    answered(error)
+
+    def _end_forming(self) -> None:
+        self._machine = None
+        self._formed()
 
     def _persist(self, record: bytes) -> None:
         if self._disk is not None:
             self._disk.note(FORMATION, record, self._persisted)
             return
+        store = self._store
+        assert store is not None
         # There is no storage thread yet: a blank node has nothing else to write.
-        task = asyncio.ensure_future(self._write(record))
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
-
-    async def _write(self, record: bytes) -> None:
-        assert self._store is not None
-        try:
-            await asyncio.to_thread(self._store.write_note, FORMATION, record)
-        except StorageError as error:
-            self._on_failure(error)
-        else:
-            self._persisted()
+        self._offload(lambda: store.write_note(FORMATION, record), lambda _: self._persisted(), self._on_failure)
 
     def _persisted(self) -> None:
         if self._machine is not None:
             self._machine.persisted()
             self._carry_out()
 
+    def _now(self) -> int:
+        return int(self._loop.time() * 1000)
 
-def _now() -> int:
-    return time.monotonic_ns() // 1_000_000
+    def _wall(self) -> int:
+        return int(self._clock() * 1000)
 
 
-def _wall() -> int:
-    return time.time_ns() // 1_000_000
+def _nothing() -> None:
+    pass

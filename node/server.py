@@ -123,7 +123,16 @@ class _Server:
                 if self._mesh_socket is not None:
                     self._peers = Peers()
                     self._links = Links(settings, identity.node, self._mesh_socket, self._peers)
-                    self._membership = Membership(settings, identity, self._peers, self._failed)
+                    self._membership = Membership(
+                        settings,
+                        identity,
+                        self._peers,
+                        loop=loop,
+                        offload=Offloading(loop),
+                        randrange=random.SystemRandom().randrange,
+                        clock=time.time,
+                        on_failure=self._failed,
+                    )
                     self._peers.formation = self._membership
                     self._status.membership = self._membership
                     self._status.peers = self._peers
@@ -139,7 +148,7 @@ class _Server:
                 if identity.blank:
                     if self._membership is None:
                         found_alone(self._store, identity)
-                    elif not await self._unless_stopped(self._membership.form(self._store)):
+                    elif not await self._form(self._membership):
                         self._store.close()
                         log.info("stopped")
                         return 0 if self._failure is None else 1
@@ -148,6 +157,12 @@ class _Server:
             return 1
         log.info("stopped")
         return 0
+
+    async def _form(self, membership: Membership) -> bool:
+        """Find a group, or found one; False when the node is asked to stop before that."""
+        formed = asyncio.Event()
+        membership.form(self._store, formed.set)
+        return await self._unless_stopped(_wait(formed))
 
     async def _take_part(self) -> None:
         """Serve as a node of the group."""

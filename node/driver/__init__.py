@@ -10,6 +10,6 @@ a loop, a disk, peers, a sink for effects; a simulation can be any of them.
 """
 
 from node.driver.driver import Driver
-from node.driver.surroundings import Disk, EffectSink, Loop, Offload, Peers
+from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
 
-__all__ = ["Disk", "Driver", "EffectSink", "Loop", "Offload", "Peers"]
+__all__ = ["Disk", "Driver", "EffectSink", "Handle", "Loop", "Offload", "Peers"]
