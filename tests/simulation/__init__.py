@@ -10,4 +10,7 @@ they stand on are models: the event loop and its threads (`loop`), disks (`disk`
 (`machine`), and connections (`gateway`). `adversary` does what the seed's `profile` has in store; `actors` are the
 clients and workers. What is checked at every step is in `safety`, by way of `observed`; what the cluster's users were
 promised in `promises`.
+
+In some of the seeds nobody is told who is in the cluster: nodes begin blank, have to find one another (`discovery`) and
+to found it, and come and go under load (`membership`), by the real formation; that is judged in `foundings`.
 """

@@ -57,7 +57,7 @@ class Adversary:
 
     def _victim(self) -> Machine | None:
         """Pick a machine that runs, the leader more often than not."""
-        running = [machine for machine in self._simulation.machines.values() if machine.driver is not None]
+        running = [machine for machine in self._simulation.machines.values() if machine.running]
         if not running:
             return None
         leader = self._simulation.leader()
@@ -85,7 +85,7 @@ class Adversary:
 
     def _blackout(self) -> str:
         for machine in self._simulation.machines.values():
-            if machine.driver is not None:
+            if machine.running:
                 machine.crash("power lost", silent=True)
                 self._later(0, 3 * SECOND, machine.start)
         return "all"
@@ -246,6 +246,8 @@ class Adversary:
                 machine.driver.transfer(to)
 
     def _member(self) -> str:
+        if self._simulation.operator is not None:
+            return self._simulation.operator.strike()
         leader = self._simulation.leader()
         if leader is None or leader.raft is None:
             return ""

@@ -5,6 +5,7 @@ from typing import Any, Final, TextIO
 
 import msgspec
 
+from cluster.formation import decode as decode_formation
 from cluster.jobs import Batch
 from cluster.raft import decode
 from node.peers import Kind
@@ -48,6 +49,8 @@ def brief(data: bytes) -> str:
     body = memoryview(data)[1:]
     if data[0] == Kind.BATCHES:
         return " ".join(f"{b.incarnation}:{b.first}+{len(b.commands)}" for b in _batches.decode(body))
+    if data[0] == Kind.FORMATION:
+        return repr(decode_formation(body))
     message: Any = decode(body) if data[0] == Kind.CONSENSUS else _parcel.decode(body)
     parts = []
     for name in message.__struct_fields__:

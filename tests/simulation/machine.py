@@ -7,7 +7,7 @@ sees it, and an armed fuse ends the process at one of the `point`s in the middle
 import sys
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from cluster.jobs import Batch, JobTable, MirrorWriter, NodeUp, TableMirror
 from cluster.log import Entry, HardState
@@ -24,6 +24,9 @@ from tests.simulation.loop import Loop, Offload
 from tests.simulation.network import Mesh, Network
 from tests.simulation.observed import ObservedRaft, ObservedTable, Observer, Steps
 from tests.simulation.schedule import MS, SECOND, Schedule
+
+if TYPE_CHECKING:
+    from tests.simulation.membership import Node
 
 EPOCH: Final = 1_700_000_000 * SECOND
 NODE_TIMEOUT: Final = 3.0
@@ -70,12 +73,15 @@ class Leisurely(MirrorWriter):
 class Process:
     """What runs on a machine: the real driver, between a simulated disk, network and gateway."""
 
-    def __init__(self, machine: "Machine", network: Network, watcher: Watcher, retries: int) -> None:
+    def __init__(
+        self, machine: "Machine", network: Network, watcher: Watcher, retries: int, node: "Node | None" = None
+    ) -> None:
+        """`node`: what is around it when it had to find its group; else all were told who is in it."""
         self._machine = machine
         self._generation = generation = machine.generation
         self._disk = machine.disk
         name = machine.name
-        recovery = resume(machine.disk.store, self._read)  # type: ignore[arg-type] - as far as it is asked for
+        self.recovery = recovery = resume(machine.disk.store, self._read)  # type: ignore[arg-type] - as far as it is asked for
         steps = Steps(name, watcher, machine.point, lambda: machine.disk.store.image.applied_index)
         self.table = ObservedTable(steps, recovery.table)
         config = RaftConfig(id=name, randrange=machine.random.randrange, **machine.config)
@@ -83,9 +89,15 @@ class Process:
         self.raft.table = self.table
         self.applied_index = lambda: steps.index
         self._release = recovery.log.release
-        self._peers = Peers()
-        self._peers.formation = self  # type: ignore[assignment] - nobody forms
-        self._peers.group = self
+        callbacks: dict[str, Any] = {}
+        if node is None:
+            self._peers = Peers()
+            self._peers.formation = self  # type: ignore[assignment] - nobody forms
+            self._peers.group = self
+        else:
+            self._peers = node.peers
+            membership = node.membership
+            callbacks = {"on_standing": membership.standing, "on_configuration": membership.configured}
         self.loop = Loop(machine, generation)
         self.driver = Driver(
             name=name,
@@ -102,6 +114,7 @@ class Process:
             node_timeout=NODE_TIMEOUT,
             on_serving=self._serving,
             on_failure=self._failed,
+            **callbacks,
         )
         self.gateway = Gateway(
             machine,
@@ -111,8 +124,12 @@ class Process:
             lambda number: watcher.incarnated(name, number),
         )
         watcher.started(name, self.raft, recovery.durable, self.table)
-        self.mesh: Mesh = network.join(name, self._peers, self._run)
-        self._peers.mesh = self.mesh  # type: ignore[assignment] - another mesh, of the same ways
+        self.mesh: Mesh
+        if node is None:
+            self.mesh = network.join(name, self._peers, self._run)
+            self._peers.mesh = self.mesh  # type: ignore[assignment] - another mesh, of the same ways
+        else:
+            self.mesh = node.mesh
 
     def _run(self, action: Callable[..., Any], *arguments: Any) -> None:
         self._machine.run(self._generation, action, *arguments)
@@ -254,6 +271,12 @@ class Machine:
         self.clock_offset = 0
         """By how much the wall clock is wrong, in microseconds."""
         self.process: Process | None = None
+        self.node_maker: Callable[[Machine], Node] | None = None
+        """Makes what a process begins as, where nodes have to find their group."""
+        self.node: Node | None = None
+        """What this has made for the process that runs."""
+        self.lost = False
+        """Whether its disk is lost: nothing starts from it again."""
         self.generation = 0
         self.paused = False
         self.stopping = False
@@ -285,39 +308,59 @@ class Machine:
         assert self.process is not None
         return self.process.loop
 
+    @property
+    def running(self) -> bool:
+        """Tell whether a process runs, with a group or without one."""
+        return self.process is not None or self.node is not None
+
     def start(self) -> None:
         """Start a process, if none runs."""
-        if self.process is not None or self.disk.full:
+        if self.running or self.disk.full or self.lost:
             return
         self.generation += 1
-        self.process = process = Process(self, self._network, self._watcher, self._retries)
+        if self.node_maker is None:
+            process = self.serve()
+            self.run(self.generation, process.driver.start, process.gateway)
+        else:
+            self.node = node = self.node_maker(self)
+            self.note("BEGIN")
+            self.run(self.generation, node.start)
+
+    def serve(self, node: "Node | None" = None) -> Process:
+        """Make the process a member of its group, from what is on the disk."""
+        self.process = process = Process(self, self._network, self._watcher, self._retries, node)
         if self._journal.on:
             raft = process.raft
             self.note("START", f"term={raft.term} first={raft.first_index} last={raft.last_index}")
-        self.run(self.generation, process.driver.start, process.gateway)
+        return process
 
     def crash(self, why: str, *, silent: bool = False) -> None:
         """End the process; what it had in memory, and on the way to the disk, is gone. `silent`: with its host."""
         process = self.process
-        if process is None:
+        if not self.running:
             return
-        self.process = None
+        self.process = self.node = None
         self.generation += 1
         self.fuse = 0
         self.paused = self.stopping = False
         self._deferred.clear()
         survivors = self.disk.crash()
         self.note("CRASH", why, f"({survivors} unacknowledged writes survive)")
-        self._watcher.crashed(self.name, process.driver.incarnation)
+        if process is not None:
+            self._watcher.crashed(self.name, process.driver.incarnation)
         self._network.leave(self.name, silent=silent)
-        process.gateway.break_off()
+        if process is not None:
+            process.gateway.break_off()
 
     def stop(self) -> None:
         """End the process in an orderly way: the disk gets all that it was given."""
         process = self.process
-        if process is None or self.paused or self.stopping:
+        if not self.running or self.paused or self.stopping:
             return
         self.note("STOP")
+        if process is None:
+            self.crash("stopped")
+            return
         self.stopping = True
         self.run(self.generation, process.driver.stop)
         generation = self.generation
@@ -333,7 +376,7 @@ class Machine:
 
     def pause(self) -> None:
         """Stop the process without ending it (SIGSTOP, a long collection of garbage)."""
-        if self.process is not None:
+        if self.running:
             self.paused = True
             self.note("PAUSE")
 
@@ -351,7 +394,7 @@ class Machine:
 
     def run(self, generation: int, action: Callable[..., Any], *arguments: Any) -> None:
         """Let something happen to the process of this generation."""
-        if generation != self.generation or self.process is None:
+        if generation != self.generation or not self.running:
             return
         if self.paused:
             self._deferred.append((generation, action, arguments))

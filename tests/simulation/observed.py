@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cluster.jobs import Effect, JobTable, Proposal
 from cluster.log import Entry, EntryKind
-from cluster.raft import DurableState, Raft, RaftConfig, Ready
+from cluster.raft import Change, ConfigurationChange, DurableState, Position, Raft, RaftConfig, Ready
 from tests.simulation.journal import ViolationError
 
 
@@ -17,6 +17,7 @@ class Observer(Protocol):
     """Who watches, to find fault."""
 
     def bundle(self, raft: Raft, ready: Ready) -> None: ...
+    def changing(self, raft: Raft, changes: tuple[Change, ...], lag: int) -> None: ...
     def applied(self, name: str, entry: Entry, table: JobTable) -> None: ...
     def installed(self, name: str, table: JobTable, index: int) -> None: ...
 
@@ -55,6 +56,7 @@ class ObservedRaft(Raft):
     def __init__(self, config: RaftConfig, durable: DurableState, steps: Steps) -> None:
         super().__init__(config, durable)
         self._steps = steps
+        self._lag = config.promotion_lag
         self.table: JobTable
         steps.index = self.applied_index
 
@@ -66,6 +68,12 @@ class ObservedRaft(Raft):
             self._steps.handed.extend(ready.committed)
             self._steps.point()
         return ready
+
+    def propose_configuration(self, change: ConfigurationChange) -> Position:
+        """Begin a change of membership, and show it."""
+        position = super().propose_configuration(change)
+        self._steps.observer.changing(self, change.changes, self._lag)
+        return position
 
     def applied(self, index: int) -> None:
         """Be told that entries are applied, which they must be."""

@@ -20,9 +20,20 @@ KINDS: dict[str, dict[str, int]] = {
     "membership": {"member": 10, "transfer": 3, "crash": 2, "fuse": 4, "isolate": 2, "oneway": 1, "campaign": 2},
     "shrinking": {"member": 8, "transfer": 1, "noise": 3, "oneway": 1, "links": 1, "crash": 1},
     "pauses": {"pause": 6, "clock": 3, "campaign": 2, "transfer": 1},
+    "founding": {
+        "crash": 3, "fuse": 8, "blackout": 1, "isolate": 2, "partial": 3, "halves": 2, "noise": 2, "links": 2,
+        "stall": 1, "fsync": 1, "pause": 1, "clock": 1, "member": 2,
+    },
+    "admission": {
+        "member": 12, "crash": 2, "fuse": 3, "isolate": 2, "partial": 1, "transfer": 1, "noise": 1, "links": 1,
+    },
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
     "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},
-}
+}  # fmt: skip
+FORMING: dict[str, float] = {
+    "founding": 1.0, "admission": 1.0, "membership": 0.3, "shrinking": 0.3, "everything": 0.25,
+}  # fmt: skip
+"""How often nodes begin blank and have to found their group, by the kind; else all are told who is in it."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -60,6 +71,8 @@ class Profile(msgspec.Struct, frozen=True):
     jobs: int
     """How many each client submits."""
     sample: int
+    forms: bool
+    """Whether nodes have to found their group, and come into it by themselves."""
 
 
 def choose(random: Random, kind: str | None = None, nodes: int | None = None) -> Profile:
@@ -69,12 +82,12 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
     chosen = random.choice([*kinds, "everything", "everything"])
     size = random.choice((1, 3, 3, 3, 3, 5, 5))
     kind = kind or chosen
-    if kind in ("partitions", "membership", "snapshots") and size == 1:
+    if kind in ("partitions", "membership", "snapshots", "founding", "admission") and size == 1:
         size = 3
     if kind == "shrinking":
         size = 2
     small = kind == "snapshots" or random.random() < 0.5
-    noisy = kind in ("lossy", "everything", "snapshots", "shrinking")
+    noisy = kind in ("lossy", "everything", "snapshots", "shrinking", "founding", "admission")
     return Profile(
         kind=kind,
         nodes=nodes or size,
@@ -110,6 +123,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
         sample=random.choice((1, 7, 16)),
+        forms=random.random() < FORMING.get(kind, 0.0),
     )
 
 

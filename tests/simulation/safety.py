@@ -21,7 +21,19 @@ from typing import Any, Protocol
 
 from cluster.jobs import JobTable, decode_proposal, digest
 from cluster.log import Entry, EntryKind, HardState
-from cluster.raft import Configuration, DurableState, Raft, Ready, Role, SnapshotMeta, Write, decode_configuration
+from cluster.raft import (
+    Change,
+    ChangeKind,
+    Configuration,
+    DurableState,
+    Raft,
+    Ready,
+    Role,
+    SnapshotMeta,
+    Write,
+    bootstrap,
+    decode_configuration,
+)
 from cluster.raft.messages import (
     AppendAck,
     PreVoteReply,
@@ -82,6 +94,11 @@ class Safety:
         self._applied: list[Entry | None] = [None] * (base.index + 1)
         self._digests: dict[int, bytes] = {}
 
+    def found(self, members: tuple[str, ...]) -> None:
+        """Learn the first configuration, where it was not given: a cluster has just been founded."""
+        base = bootstrap(*members)
+        self._configurations = [(base.index, base.configuration)]
+
     def watch(self, name: str, disk: Disk) -> None:
         """Begin to watch a node."""
         self._logs[name] = Known(disk)
@@ -90,6 +107,12 @@ class Safety:
     def configuration(self) -> Configuration:
         """The latest committed configuration."""
         return self._configurations[-1][1]
+
+    def possible_configurations(self) -> list[Configuration]:
+        """Give the latest committed configuration, and all that any log has beyond it."""
+        committed, configuration = self._configurations[-1]
+        later = [one for known in self._logs.values() for index, one in known.configurations if index > committed]
+        return [configuration, *later]
 
     @property
     def leaders_count(self) -> int:
@@ -127,12 +150,13 @@ class Safety:
         """Check a bundle, before anything of it is carried out."""
         name = raft.id
         known = self._logs[name]
+        ruled = known.configurations[-1][1] if known.configurations else raft.configuration
         if ready.write is not None:
             self._check_write(name, known, raft, ready.write)
         if raft.last_index != len(known.terms) - 1:
             raise ViolationError(f"{name} has a log to {raft.last_index}, was told to write {len(known.terms) - 1}")
         if raft.commit != known.commit:
-            self._check_commit(name, known, raft)
+            self._check_commit(name, known, raft, ruled)
         if ready.standing is not None:
             if raft.role is Role.LEADER:
                 self._check_leader(name, known, raft.term)
@@ -202,7 +226,8 @@ class Safety:
 
     # Commit and leaders
 
-    def _check_commit(self, name: str, known: Known, raft: Raft) -> None:
+    def _check_commit(self, name: str, known: Known, raft: Raft, ruled: Configuration) -> None:
+        """Check a commit; `ruled` was in force before this bundle, which may bring a change after the commit."""
         commit, before = raft.commit, known.commit
         if commit < before:
             raise ViolationError(f"{name} takes back its commit index from {before} to {commit}")
@@ -216,7 +241,8 @@ class Safety:
         if raft.role is Role.LEADER or (news and led):
             if raft.role is Role.LEADER and terms[commit] != raft.term:
                 raise ViolationError(f"{name} commits {commit} of term {terms[commit]} in its term {raft.term}")
-            self._check_quorum(name, raft.configuration, commit, terms[commit])
+            if known.configurations[-1][0] <= commit or not self._has_quorum(ruled, commit, terms[commit]):
+                self._check_quorum(name, raft.configuration, commit, terms[commit])
         elif news:
             raise ViolationError(f"{name} has commit index {commit}; no leader committed that")
         for index in range(before + 1, min(commit + 1, len(committed))):
@@ -237,6 +263,13 @@ class Safety:
             have = sum(1 for voter in voters if self._durable(voter, index, term))
             if voters and have * 2 <= len(voters):
                 raise ViolationError(f"{name} commits entry {index}: {have} of {voters} have it on disk")
+
+    def _has_quorum(self, configuration: Configuration, index: int, term: int) -> bool:
+        return all(
+            2 * sum(1 for voter in voters if self._durable(voter, index, term)) > len(voters)
+            for voters in (configuration.voters, configuration.outgoing)
+            if voters
+        )
 
     def _durable(self, name: str, index: int, term: int) -> bool:
         known = self._logs.get(name)
@@ -286,6 +319,14 @@ class Safety:
             if not _overlap(old, new):
                 raise ViolationError(f"{name} goes from {old} to {new}: quorums need not overlap")
             index, old = entry.index, new
+
+    def changing(self, raft: Raft, changes: tuple[Change, ...], lag: int) -> None:
+        """Check a change that consensus has taken: who is to vote has caught up to within `lag` entries."""
+        for change in changes:
+            if change.kind is ChangeKind.PROMOTE:
+                last = self._logs[change.node].disk.store.last_index
+                if last + lag < raft.commit:
+                    raise ViolationError(f"{raft.id} promotes {change.node}, which has {last} of {raft.commit} entries")
 
     # What leaves
 

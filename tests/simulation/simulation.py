@@ -14,8 +14,10 @@ from cluster.jobs import digest
 from cluster.raft import Role, bootstrap
 from tests.simulation.actors import Client, Reader, Worker, World
 from tests.simulation.adversary import Adversary
+from tests.simulation.discovery import Discovery, IntroducedNetwork
 from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
+from tests.simulation.membership import Operator, silent
 from tests.simulation.network import Network
 from tests.simulation.profile import Profile, choose
 from tests.simulation.promises import Promises
@@ -74,10 +76,10 @@ class Simulation:
         self.profile: Profile = choose(self.random, kind, nodes)
         self.schedule = Schedule()
         self.journal = Journal(self.schedule, log)
-        self.network = Network(self.schedule, self.random, self.journal)
+        self.network = self._make_network()
         self.machines: dict[str, Machine] = {}
         self.promises = Promises()
-        names = [chr(ord("a") + number) for number in range(self.profile.nodes)]
+        names = [] if self.profile.forms else [chr(ord("a") + number) for number in range(self.profile.nodes)]
         self._founders = tuple(names)
         self.safety = Watch(bootstrap(*names), self.promises, self.profile.sample)
         self.safety.promises = self.promises
@@ -87,6 +89,9 @@ class Simulation:
         network.jitter, network.slander, network.full = profile.jitter, profile.slander, profile.full
         for name in names:
             self.add_machine(name)
+        self.operator: Operator | None = None
+        if isinstance(network, IntroducedNetwork):
+            self.operator = Operator(self, network)
         self.promises.limited = profile.retries >= 0
         self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
@@ -94,28 +99,50 @@ class Simulation:
         self.reader = Reader(self.world)
         self.adversary = Adversary(self)
 
+    def _make_network(self) -> Network:
+        if self.profile.forms:
+            discovery = Discovery(self.schedule, self.random)
+            return IntroducedNetwork(self.schedule, self.random, self.journal, discovery)
+        return Network(self.schedule, self.random, self.journal)
+
+    def founded(self, members: tuple[str, ...]) -> None:
+        """Hold everybody to a founding that has become real."""
+        self.safety.found(members)
+
+    def another_watch(self) -> Watch:
+        """Begin to watch another cluster, which nobody uses."""
+        promises = Promises()
+        watch = Watch(bootstrap(), promises, self.profile.sample)
+        watch.promises = promises
+        promises.begin(watch)
+        return watch
+
     def add_machine(self, name: str | None = None) -> Machine:
-        """Add a machine: one of the first members when named, else a blank one that is going to join."""
-        profile = self.profile
+        """Add a machine, and start it: one of the first members when named, else one that is going to join."""
         first = name is not None
         name = name or chr(ord("a") + len(self.machines))
+        machine = self.machines[name] = self.build(name, founders=self._founders if first else ())
+        machine.start()
+        return machine
+
+    def build(self, name: str, watch: Watch | None = None, founders: tuple[str, ...] = ()) -> Machine:
+        """Make a machine."""
+        profile, watch = self.profile, watch or self.safety
         machine = Machine(
             name,
             schedule=self.schedule,
             random=self.random,
             network=self.network,
             journal=self.journal,
-            watcher=self.safety,
-            founders=self._founders if first else (),
+            watcher=watch,
+            founders=founders,
             config=profile.config,
             retries=profile.retries,
             rate=1 + profile.drift * (2 * self.random.random() - 1),
         )
         machine.disk.latency, machine.disk.joins = profile.latency, profile.joins
         machine.disk.unreadable = profile.unreadable
-        self.machines[name] = machine
-        self.safety.watch(name, machine.disk)
-        machine.start()
+        watch.watch(name, machine.disk)
         return machine
 
     def leader(self) -> Machine | None:
@@ -137,7 +164,7 @@ class Simulation:
 
     def run(self) -> Result:
         """Live through it all. Raise `ViolationError` for the first thing that is wrong."""
-        with _tuned(self.profile.tuning):
+        with _tuned(self.profile.tuning), silent():
             return self._run()
 
     def _run(self) -> Result:
@@ -185,6 +212,8 @@ class Simulation:
             disk.unreadable = 0.0
             disk.latency = self.profile.latency
             machine.start()
+        if self.operator is not None:
+            self.operator.make_peace()
         for worker in self.workers:
             worker.settle()
 
@@ -196,6 +225,8 @@ class Simulation:
 
     def _unfinished(self) -> str:
         """Say what is not done yet."""
+        if self.operator is not None and (unfinished := self.operator.unfinished()):
+            return unfinished
         leader = self.leader()
         if leader is None:
             return "nobody leads"

@@ -10,10 +10,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from cluster.formation import Forming, Founder
+from cluster.formation.changes import Changes
 from cluster.jobs import JobTable, NodeDown
 from cluster.jobs.waiting import Waiting
 from cluster.log import HardState
+from cluster.mesh.errors import OwnAddressError
+from cluster.mesh.handshake import Handshake
 from cluster.raft.election import Campaign
+from cluster.raft.leadership import Leadership
 from cluster.raft.outbox import Outbox
 from cluster.raft.reads import ReadRounds
 from cluster.raft.replication import Replication
@@ -61,6 +66,10 @@ class TestARun:
             found.add(run.stdout.splitlines()[-1])
         assert found == {f"fingerprint {simulate(7).fingerprint}"}
 
+    @pytest.mark.parametrize("kind", ["founding", "admission"])
+    def test_that_begins_with_blank_nodes_is_the_same_whenever_it_is_played(self, kind):
+        assert simulate(7, kind=kind).fingerprint == simulate(7, io.StringIO(), kind=kind).fingerprint
+
     def test_writes_one_line_per_event(self):
         log = io.StringIO()
         simulate(7, log)
@@ -80,6 +89,31 @@ def violations(kind: str | None = None, seeds: int = 30) -> list[str]:
 
 
 class TestTheChecker:
+    def test_sees_a_cluster_that_is_founded_without_everybody_s_consent(self, monkeypatch):
+        def boldly(self, first):
+            self._persist(Founder("bold", first))
+            return ""
+
+        monkeypatch.setattr(Forming, "_advance", boldly)
+        assert "which is not what" in violations("founding", 1)[0]
+
+    def test_sees_a_node_that_stays_outside(self, monkeypatch):
+        monkeypatch.setattr(Changes, "join", lambda self, *request: None)
+        assert "is no member" in violations("admission", 20)[0]
+
+    def test_sees_clusters_of_two_names_that_mix(self, monkeypatch):
+        def trusting(self, other):
+            if self._own.introduction.node == other.introduction.node:
+                raise OwnAddressError("this is the node's own address")
+            return 1
+
+        monkeypatch.setattr(Handshake, "_agree", trusting)
+        assert "of strange" in violations("founding")[0] or "of simulated" in violations("founding")[0]
+
+    def test_sees_a_learner_that_is_promoted_before_it_has_caught_up(self, monkeypatch):
+        monkeypatch.setattr(Leadership, "_refuse_a_laggard", lambda self, node: None)
+        assert "promotes" in violations("admission")[0]
+
     def test_sees_a_vote_that_was_not_durable_when_it_was_given(self, monkeypatch):
         monkeypatch.setattr(Outbox, "send", lambda self, message, after=0: self._ready.append(message))
         assert violations()
