@@ -183,6 +183,10 @@ class Call(msgspec.Struct, frozen=True):
         return f"{self.who}: {describe(self)}  [{when}]"
 
 
+class UnaskedError(AssertionError):
+    """A client is told something that it does not wait for."""
+
+
 class Recorder:
     """Takes down calls as they are made. For one thread: what is recorded first was first."""
 
@@ -196,17 +200,23 @@ class Recorder:
         self._ends: dict[str, list[int]] = {}
         """The unanswered `RunEnds` calls, by the worker's connection."""
 
-    def invoke(self, who: str, operation: Operation, key: Key | None = None) -> int:
-        """Record that a call is about to be sent; return its number."""
+    def now(self) -> Moment:
+        """Take down this moment, for a call of which only its answer tells what it is about."""
+        self._events += 1
+        return Moment(self._events, self._clock())
+
+    def invoke(self, who: str, operation: Operation, key: Key | None = None, *, since: Moment | None = None) -> int:
+        """Record that a call is about to be sent, or was sent after the moment `since`; return its number."""
         number = len(self._calls)
-        self._calls.append(Call(number, who, operation, self._now(), key=key))
+        self._calls.append(Call(number, who, operation, since or self.now(), key=key))
         return number
 
     def answer(self, number: int, answer: Any) -> None:
         """Record the answer to a call."""
         call = self._calls[number]
-        assert call.answered is None, f"answered twice: {call}"
-        self._calls[number] = msgspec.structs.replace(call, answered=self._now(), answer=answer)
+        if call.answered is not None:
+            raise UnaskedError(f"answered twice: {call}; the second answer is {answer}")
+        self._calls[number] = msgspec.structs.replace(call, answered=self.now(), answer=answer)
 
     def created(self, number: int, handle: bytes) -> None:
         """Record JOB_CREATED. If the job is a foreground job, its client waits from now on."""
@@ -219,7 +229,8 @@ class Recorder:
     def result(self, who: str, handle: bytes, answer: Run | Word) -> None:
         """Record that a client is told the end of a job: the oldest of its submits of that job is answered."""
         waiting = self._awaited.get((who, handle))
-        assert waiting, f"{who} is told the end of {handle!r}, for which it does not wait"
+        if not waiting:
+            raise UnaskedError(f"{who} is told the end of {_text(handle)}, for which it does not wait")
         self.answer(waiting.pop(0), answer)
 
     def run_ends(self, who: str, run: Run, key: Key, *, failed: bool = False) -> None:
@@ -234,10 +245,6 @@ class Recorder:
     def history(self) -> tuple[Call, ...]:
         """Give what was recorded so far."""
         return tuple(self._calls)
-
-    def _now(self) -> Moment:
-        self._events += 1
-        return Moment(self._events, self._clock())
 
 
 def handle_of(call: Call) -> bytes | None:

@@ -157,6 +157,7 @@ def _lives(calls: list[Call]) -> dict[bytes, list[Life]]:
     revived: set[bytes] = set()
     left: dict[str, Moment] = {}
     submits: dict[bytes, list[Call]] = {}
+    unknown: dict[bytes, list[Call]] = {}
     unanswered: list[Call] = []
     of_key: dict[Key, list[Call]] = {}
     for call in calls:
@@ -167,8 +168,10 @@ def _lives(calls: list[Call]) -> dict[bytes, list[Life]]:
             revived.add(operation.run.handle)
         elif isinstance(operation, RunEnds | CancelJob):
             ends.setdefault(handle_of(call) or b"", []).append((call.invoked, answered))
-        elif isinstance(operation, AwaitResult) or (isinstance(operation, GetStatus) and _shows_the_end(call)):
+        elif isinstance(operation, AwaitResult):
             ends.setdefault(operation.handle, []).append((NEVER, answered))
+        elif isinstance(operation, GetStatus) and call.answered is not None and not call.answer.known:
+            unknown.setdefault(operation.handle, []).append(call)
         elif isinstance(operation, SubmitJob) and isinstance(call.answer, bytes):
             submits.setdefault(call.answer, []).append(call)
         elif isinstance(operation, SubmitJob) and call.answered is None:
@@ -182,15 +185,15 @@ def _lives(calls: list[Call]) -> dict[bytes, list[Life]]:
             continue
         created = min(call.answered or NEVER for call in accepted)
         sent = min(call.invoked for call in accepted)
+        later = [call for call in unknown.get(handle, ()) if call.invoked > created]
         for other in of_key.get(key, ()):
             if other.answered is None:
                 sent = min(sent, other.invoked)  # it may be the one that made the job
             elif isinstance(other.answer, bytes) and other.answer != handle and other.invoked > created:
-                ends.setdefault(handle, []).append((NEVER, other.answered))  # its job is another one
-        ending, gone = NEVER, NEVER
-        for earliest, latest in ends.get(handle, ()):
-            if latest > created:
-                ending, gone = min(ending, earliest), min(gone, latest)
+                later.append(other)  # its job is another one
+        told = [*ends.get(handle, ()), *((NEVER, call.answered or NEVER) for call in later)]
+        ending = min((earliest for earliest, _ in told), default=NEVER)
+        gone = min((latest for _, latest in told), default=NEVER)
         if any(call.who in left for call in accepted):
             ending = min(ending, *(left.get(call.who, NEVER) for call in accepted))
         ending = sent if handle in revived else min(ending, gone)
@@ -200,10 +203,6 @@ def _lives(calls: list[Call]) -> dict[bytes, list[Life]]:
         if call.key is not None:
             lives.setdefault(call.key.function, []).append(Life(call.invoked, NEVER, NEVER, NEVER))
     return lives
-
-
-def _shows_the_end(call: Call) -> bool:
-    return call.answered is not None and not call.answer.known
 
 
 def _most(lives: Iterable[Life], first: Moment, last: Moment) -> int:

@@ -32,12 +32,12 @@ class Story(Recorder):
     """A history by hand: each line is one event, a thousandth of a second after the one before."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.seconds = 0.0
         super().__init__(self._tick)
 
     def _tick(self) -> float:
-        self.now += 0.001
-        return self.now
+        self.seconds += 0.001
+        return self.seconds
 
     def submit(self, who: str, handle: bytes | None, *, background: bool = False, key: Key = KEY) -> int:
         """Submit, and be accepted at once, unless there is no handle: then no answer comes."""

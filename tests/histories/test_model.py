@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.histories.history import FAILED, CancelJob, ClientLeaves, Key, RunFails, SubmitJob, by_subject
+from tests.histories.history import FAILED, CancelJob, ClientLeaves, Key, RunFails, SubmitJob, UnaskedError, by_subject
 from tests.histories.linearizability import check
 from tests.histories.model import JobServer
 from tests.histories.story import KEY, Play, Story
@@ -146,7 +146,7 @@ class TestResults:
     def test_nobody_is_told_an_end_for_which_it_does_not_wait(self, story):
         story.submit("A", b"H:1", background=True)
         run = story.ended(b"H:1", 1)
-        with pytest.raises(AssertionError, match="does not wait"):
+        with pytest.raises(UnaskedError, match="does not wait"):
             story.result("A", b"H:1", run)
 
     def test_a_client_that_submitted_twice_is_told_twice(self, story):

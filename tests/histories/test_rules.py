@@ -184,6 +184,13 @@ class TestACount:
             story.answer(story.invoke("A", CountJobs(F)), count)
         assert list(wrongly_counted(story.history())) == []
 
+    def test_may_leave_out_a_job_that_ended_before_its_client_heard_that_it_was_accepted(self, story):
+        submit = story.invoke("A", SubmitJob(background=True), KEY)
+        story.ended(b"H:1", 1)
+        story.created(submit, b"H:1")
+        assert self.ask(story, 0) == []
+        assert len(self.ask(story, 1)) == 1
+
     def test_a_job_whose_run_may_have_failed_may_be_there_or_not(self, story):
         story.submit("A", b"H:1", background=True)
         story.invoke("W", RunFails(story.ended(b"H:1", 1)))

@@ -6,7 +6,7 @@ Not for: the checks themselves (`linearizability`, `model`, `rules`).
 from collections.abc import Iterable, Mapping
 
 from tests.histories import rules
-from tests.histories.history import Call, Key, Subject, by_subject, describe, handle_of
+from tests.histories.history import Call, Key, Subject, SubmitJob, by_subject, describe, handle_of
 from tests.histories.linearizability import BOUND, Counterexample, check
 from tests.histories.model import JobServer, State, describe_state
 
@@ -59,8 +59,14 @@ def explain(subject: Subject, found: Counterexample[State]) -> str:
 
 
 def _concerned(found: Counterexample[State]) -> tuple[Call, ...]:
-    """Leave out what was over before the job in question was first named."""
+    """Leave out what was over before the job in question was first named, and the runs of other jobs before that."""
     handle = handle_of(found.impossible)
     named = [call for call in found.calls if handle is not None and handle_of(call) == handle]
     since = min((call.invoked for call in named), default=found.impossible.invoked)
-    return tuple(call for call in found.calls if call.answered is None or call.answered >= since)[-SHOWN:]
+
+    def matters(call: Call) -> bool:
+        if call.answered is not None:
+            return call.answered >= since
+        return call.invoked >= since or isinstance(call.operation, SubmitJob) or handle_of(call) == handle
+
+    return tuple(call for call in found.calls if matters(call))[-SHOWN:]
