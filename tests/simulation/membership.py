@@ -23,8 +23,8 @@ from node.recovery import identify
 from tests.simulation.discovery import PORT, IntroducedNetwork
 from tests.simulation.foundings import Foundings, NotedStore
 from tests.simulation.journal import ViolationError
-from tests.simulation.loop import Loop, Offload
-from tests.simulation.machine import CrashError, Machine
+from tests.simulation.loop import Offload
+from tests.simulation.machine import Machine
 from tests.simulation.schedule import SECOND
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ class Node:
         self._identity = identify(store, machine.name)  # type: ignore[arg-type] - as far as it is asked for
         if self._identity.node != machine.name:
             raise ViolationError(f"{machine.name} thinks that it is {self._identity.node}")
-        self.loop = Loop(machine, generation)
         self.peers = Peers()
         settings = Configuration(
             name=label, data_dir=Path(f"/data/{machine.name}"), cluster=cluster, expect=expect, http=None
@@ -80,7 +79,7 @@ class Node:
             settings,
             self._identity,
             self.peers,
-            loop=self.loop,
+            loop=machine.loop,
             offload=NoteOffload(machine, generation),
             randrange=machine.random.randrange,
             clock=machine.wall,
@@ -101,13 +100,13 @@ class Node:
             self._take_part()
 
     def _formed(self) -> None:
-        self.loop.call_soon(self._take_part)
+        self._machine.loop.call_soon(self._take_part)
 
     def _take_part(self) -> None:
         self._machine.point()
         process = self._machine.serve(self)
         self.membership.take_part(process.recovery, process.driver, process)
-        self.peers.group = process
+        self.peers.group = process.group
         process.driver.start(process.gateway)
 
     def _run(self, action: Any, *arguments: Any) -> None:
@@ -117,7 +116,7 @@ class Node:
         if isinstance(error, StorageError):
             machine = self._machine
             machine.schedule.after(machine.random.randrange(2 * SECOND), machine.start)
-            raise CrashError
+            machine.die()
         raise ViolationError(f"{self._machine.name} stopped with {type(error).__name__}: {error}") from error
 
 
@@ -397,6 +396,12 @@ def record_of(machine: Machine) -> Any:
     return store.record
 
 
+_LOGGING: Final = (
+    "node.membership", "node.peers", "node.server", "node.gateway.gateway", "node.gateway.connection",
+)  # fmt: skip
+"""Modules that log while nodes run."""
+
+
 class _Silent:
     """A logger that says nothing."""
 
@@ -407,7 +412,7 @@ class _Silent:
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Let what nodes log be written nowhere."""
-    modules = [sys.modules[name] for name in ("node.membership", "node.peers")]
+    modules = [sys.modules[name] for name in _LOGGING]
     usual = [module.log for module in modules]
     try:
         for module in modules:

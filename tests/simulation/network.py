@@ -62,6 +62,11 @@ class Mesh:
         self.run = run
         self._links: dict[str, Link] = {}
 
+    @property
+    def peers(self) -> dict[str, Link]:
+        """The links there are, by node."""
+        return self._links
+
     def send(self, node: str, lane: Lane, data: bytes) -> bool:
         """Send a message."""
         link = self._links.get(node)

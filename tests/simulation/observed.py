@@ -1,15 +1,17 @@
-"""The core and the table of one process, watched at every step. They are the real ones; nothing is changed.
+"""The core, table, driver and gateway of one process, the real ones, watched at every step; nothing is changed.
 
 Not for: judging. That is for `safety` and `promises`.
 """
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from cluster.jobs import Effect, JobTable, Proposal
+from cluster.jobs import Created, Effect, JobTable, Proposal
 from cluster.log import Entry, EntryKind
 from cluster.raft import Change, ConfigurationChange, DurableState, Position, Raft, RaftConfig, Ready
+from node.driver import Driver
+from node.gateway import Gateway
 from tests.simulation.journal import ViolationError
 
 
@@ -20,6 +22,9 @@ class Observer(Protocol):
     def changing(self, raft: Raft, changes: tuple[Change, ...], lag: int) -> None: ...
     def applied(self, name: str, entry: Entry, table: JobTable) -> None: ...
     def installed(self, name: str, table: JobTable, index: int) -> None: ...
+    def incarnated(self, name: str, incarnation: int) -> None: ...
+    def asked(self) -> int: ...
+    def answered(self, name: str, floor: int, index: int, last_job: int) -> None: ...
 
 
 class Steps:
@@ -112,3 +117,58 @@ class ObservedTable(JobTable):
         steps.index = steps.stored()
         steps.observer.installed(steps.name, self, steps.index)
         steps.point()
+
+
+class ObservedDriver(Driver):
+    """The driver."""
+
+    def __init__(self, steps: Steps, **parts: Any) -> None:
+        self._steps = steps
+        super().__init__(**parts)
+
+    def when_current(self, callback: Callable[[], None]) -> None:
+        """Answer a question for all that is known anywhere, and have it checked what the answer was given from."""
+        observer, steps = self._steps.observer, self._steps
+        floor = observer.asked()
+
+        def current() -> None:
+            observer.answered(self.name, floor, steps.index, self.table.last_job)
+            callback()
+
+        super().when_current(current)
+
+
+class ObservedGateway(Gateway):
+    """The gateway."""
+
+    def __init__(self, steps: Steps, created: Callable[[int, int], None], *parts: Any) -> None:
+        """`created` is told the session and the index of each submit that is answered by a job."""
+        super().__init__(*parts)
+        self._steps = steps
+        self._tell_created = created
+        self.farewells = 0
+        """How often everybody was hung up on."""
+
+    def deliver(self, effects: list[Effect]) -> None:
+        """Carry out the effects of one entry."""
+        steps = self._steps
+        steps.point()
+        for effect in effects:
+            if type(effect) is Created:
+                self._tell_created(effect.session, steps.index)
+        super().deliver(effects)
+
+    def begin(self, incarnation: int) -> None:
+        """Begin with the sessions of a new incarnation."""
+        super().begin(incarnation)
+        self._steps.observer.incarnated(self._steps.name, incarnation)
+
+    def hang_up(self) -> None:
+        """Close every connection."""
+        self.farewells += 1
+        super().hang_up()
+
+    def break_off(self) -> None:
+        """Close every connection, and begin anew."""
+        self.farewells += 1
+        super().break_off()

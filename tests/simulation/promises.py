@@ -14,6 +14,7 @@ import msgspec
 
 from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, NodeUp, Proposal
 from cluster.log import Entry
+from protocol import PacketType
 from tests.simulation.journal import ViolationError
 from tests.simulation.safety import Safety
 
@@ -21,7 +22,7 @@ SLACK_MS = 1
 """Clocks are read in whole milliseconds."""
 
 
-class Run(msgspec.Struct):
+class Run(msgspec.Struct, eq=False):
     """One run of a job by a worker."""
 
     job: int
@@ -29,15 +30,17 @@ class Run(msgspec.Struct):
     incarnation: int
     session: int
     began: int
-    """The table's time then, in milliseconds."""
+    """The table's time at the node when it gave the job to the worker, in milliseconds."""
     limit: int
     """The time limit that the worker declared for the function, or 0."""
     serial: int = 0
     """Its number among all runs."""
     over: bool = False
     """The worker said how it went."""
+    how: PacketType | None = None
+    """And this is what it said."""
     broken: bool = False
-    """The worker's connection ended before that."""
+    """The worker's connection ended before the node had read that."""
 
 
 class Promises:
@@ -142,8 +145,9 @@ class Promises:
         for other in earlier:
             if other.broken or (other.node, other.incarnation) in self._gone:
                 continue
-            if (run.node, run.incarnation) in self._gone:
-                continue  # a node that is declared gone, and does not know it yet, hands out what it had reserved
+            if run.broken or (run.node, run.incarnation) in self._gone:
+                # The job came when the node had hung up; or the node is declared gone, and does not know it yet.
+                continue
             # A node that lags behind may hand a job out when the group has counted its time limit as over.
             now = self.safety.table.now + SLACK_MS
             if any(one.limit and now >= one.began + one.limit for one in (other, run)):
@@ -159,17 +163,30 @@ class Promises:
         if run.job != job or not run.over:
             raise ViolationError(f"the end of job {job} is told as that of {run}")
 
-    def result_lost(self, job: int) -> None:
-        """A client was told that the result is lost."""
+    def failed(self, job: int, *, exceptions: bool) -> None:
+        """A client was told WORK_FAIL: as the worker's word, or without it. `exceptions`: it would be told of those."""
+        runs = self.runs.get(job, ())
+        if any(run.how is PacketType.WORK_FAIL for run in runs):
+            return
+        if not exceptions and any(run.how is PacketType.WORK_EXCEPTION for run in runs):
+            return
+        if self._ended.get(job, (0, ""))[1] in ("cancelled", "exhausted"):
+            return
         self.lost += 1
-        if not any((run.node, run.incarnation) in self._gone for run in self.runs.get(job, ())):
+        if not any((run.node, run.incarnation) in self._gone for run in runs):
             raise ViolationError(f"the result of job {job} is said to be lost, but no node that ran it is gone")
 
-    def failed(self, job: int) -> None:
-        """A client was told that its job failed without its worker's word."""
-        how = self._ended.get(job, (0, ""))[1]
-        if how not in ("cancelled", "exhausted"):
-            raise ViolationError(f"job {job} failed, though it may be tried again and nobody cancelled it")
+    def given(self, job: int, workload: bytes) -> None:
+        """A worker was given a job."""
+        known = self._submits.get(workload)
+        if known != job:
+            raise ViolationError(f"a worker is given the workload of job {known} as that of job {job}")
+
+    def unknown(self, job: int) -> None:
+        """A client was told that there is no such job."""
+        over = job in self._ended or any(run.over for run in self.runs.get(job, ()))
+        if job in self._acknowledged and not over:
+            raise ViolationError(f"job {job} was acknowledged and has not ended, and is said to be unknown")
 
     def read_floor(self) -> int:
         """Give the index that a read asked for now must see: the highest that anybody has applied."""

@@ -12,8 +12,10 @@ import msgspec
 
 from cluster.jobs import digest
 from cluster.raft import Role, bootstrap
-from tests.simulation.actors import Client, Reader, Worker, World
+from tests.simulation.actors import World
 from tests.simulation.adversary import Adversary
+from tests.simulation.calls import Calls
+from tests.simulation.clients import Client, Monitor
 from tests.simulation.discovery import Discovery, IntroducedNetwork
 from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
@@ -23,6 +25,7 @@ from tests.simulation.profile import Profile, choose
 from tests.simulation.promises import Promises
 from tests.simulation.safety import Safety
 from tests.simulation.schedule import SECOND, Schedule
+from tests.simulation.workers import Worker
 
 PATIENCE = 90 * SECOND
 """After this much time without faults everything must be done."""
@@ -63,6 +66,14 @@ class Watch(Safety):
         """Note the end of the incarnations before."""
         self.promises.incarnated(name, incarnation)
 
+    def asked(self) -> int:
+        """Tell what a read asked for now must see."""
+        return self.promises.read_floor()
+
+    def answered(self, name: str, floor: int, index: int, last_job: int) -> None:
+        """Check what it saw."""
+        self.promises.read_answered(floor, index, last_job)
+
 
 class Simulation:
     """A cluster in one thread."""
@@ -93,10 +104,11 @@ class Simulation:
         if isinstance(network, IntroducedNetwork):
             self.operator = Operator(self, network)
         self.promises.limited = profile.retries >= 0
-        self.world = World(self.schedule, self.random, self.journal, self.promises, self._reachable)
+        self.calls = Calls()
+        self.world = World(self.schedule, self.random, self.journal, self.promises, self.calls, self._reachable)
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
-        self.reader = Reader(self.world)
+        self.monitor = Monitor(self.world, "M")
         self.adversary = Adversary(self)
 
     def _make_network(self) -> Network:
@@ -203,8 +215,6 @@ class Simulation:
             self.journal.write("-", "PEACE")
         for machine in self.machines.values():
             machine.resume()
-            if machine.stopping:
-                machine.crash("stopped")
             machine.fuse = 0
             machine.set_rate(1.0)
             disk = machine.disk
@@ -247,10 +257,10 @@ class Simulation:
                 return f"{machine.name} follows {process.raft.leader or 'nobody'}, not {leader.name}"
             if not process.driver.serving:
                 return f"{machine.name} does not serve"
-            if process.gateway.unfinished:
-                return f"{machine.name} is left with {process.gateway.unfinished}"
-            if process.applied_index() != last:
-                return f"{machine.name} has applied {process.applied_index()} of {last}"
+            if process.unfinished:
+                return f"{machine.name} is left with {process.unfinished}"
+            if process.steps.index != last:
+                return f"{machine.name} has applied {process.steps.index} of {last}"
         return ""
 
     def _quiesce(self) -> None:
@@ -259,7 +269,7 @@ class Simulation:
         for machine in self._members():
             assert machine.process is not None
             process = machine.process
-            if process.applied_index() == self.safety.table_index and digest(process.table) != expected:
+            if process.steps.index == self.safety.table_index and digest(process.table) != expected:
                 raise ViolationError(f"{machine.name} ends with another job table than the log makes")
 
     def _fingerprint(self) -> str:

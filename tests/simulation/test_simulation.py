@@ -78,13 +78,14 @@ class TestARun:
         assert all(line[4] == "." and line[:4].strip().isdigit() for line in lines)
 
 
-def violations(kind: str | None = None, seeds: int = 30) -> list[str]:
-    """Run seeds until one fails; return what was found."""
+def violations(kind: str | None = None, seeds: int = 30, like: tuple[str, ...] = ("",)) -> list[str]:
+    """Run seeds until one fails in a way that is `like` one of these; return what was found."""
     for seed in range(1, seeds + 1):
         try:
             simulate(seed, kind=kind, nodes=3 if kind else None)
         except ViolationError as error:
-            return [str(error)]
+            if any(part in str(error) for part in like):
+                return [str(error)]
     return []
 
 
@@ -108,7 +109,7 @@ class TestTheChecker:
             return 1
 
         monkeypatch.setattr(Handshake, "_agree", trusting)
-        assert "of strange" in violations("founding")[0] or "of simulated" in violations("founding")[0]
+        assert violations("founding", like=("of strange", "of simulated"))
 
     def test_sees_a_learner_that_is_promoted_before_it_has_caught_up(self, monkeypatch):
         monkeypatch.setattr(Leadership, "_refuse_a_laggard", lambda self, node: None)
@@ -157,7 +158,7 @@ class TestTheChecker:
             return apply(self, proposal)
 
         monkeypatch.setattr(JobTable, "apply", biased)
-        assert "another job table" in violations("calm")[0]
+        assert violations("calm", like=("another job table", "is given the workload of job"))
 
     def test_sees_jobs_of_low_priority_that_come_first(self, monkeypatch):
         monkeypatch.setattr(Waiting, "best", low_first)
