@@ -30,7 +30,7 @@ from cluster.formation import (
     TransferLeadership,
 )
 from cluster.formation.actions import Action
-from cluster.formation.messages import Message, Order
+from cluster.formation.messages import Message, Order, Presence
 from cluster.raft import Configuration as GroupConfiguration
 from cluster.raft import RefusedError, Standing
 from cluster.storage import Store
@@ -108,6 +108,9 @@ class Membership:
         self._disk: Notes | None = None
         self._store: Store | None = None
         self._formed: Callable[[], None] = _nothing
+        self._heard: dict[str, Presence] = {}
+        """What linked nodes said last of themselves while this one had no group. They do not say it again at once, and
+        what they send as nodes of the group is heard only from those that are known to be of it."""
         self._orders: dict[int, Callable[[str], None]] = {}
         self._timer: Handle | None = None
 
@@ -155,6 +158,8 @@ class Membership:
         assert machine is not None
         for node in self._peers.mesh.peers:
             machine.linked(node)
+            if node in self._heard:
+                machine.received(node, self._heard[node])
         self._carry_out()
         self._tick()
 
@@ -208,18 +213,22 @@ class Membership:
 
     def linked(self, node: str) -> None:
         """Take note of a new link."""
+        self._heard.pop(node, None)
         if self._machine is not None:
             self._machine.linked(node)
             self._carry_out()
 
     def unlinked(self, node: str) -> None:
         """Take note of a lost one."""
+        self._heard.pop(node, None)
         if self._machine is not None:
             self._machine.unlinked(node)
             self._carry_out()
 
     def received(self, node: str, message: Message) -> None:
         """Take a message."""
+        if isinstance(message, Presence) and not isinstance(self._machine, Admission):
+            self._heard[node] = message
         if self._machine is not None:
             self._machine.received(node, message)
             self._carry_out()
