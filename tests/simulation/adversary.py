@@ -246,9 +246,12 @@ class Adversary:
                 machine.driver.transfer(to)
 
     def _member(self) -> str:
-        if self._simulation.operator is not None:
-            return self._simulation.operator.strike()
         leader = self._simulation.leader()
+        if self._simulation.operator is not None:
+            if leader is not None and self._random.random() < 0.3:  # in the middle of it
+                leader.fuse = self._random.randrange(1, 60)
+                self._later(SECOND // 2, 4 * SECOND, leader.start)
+            return self._simulation.operator.strike()
         if leader is None or leader.raft is None:
             return ""
         change = self._change(leader)

@@ -113,6 +113,8 @@ class Node:
         self._machine.run(self._generation, action, *arguments)
 
     def _failed(self, error: Exception) -> None:
+        if isinstance(error, ViolationError):
+            raise error
         if isinstance(error, StorageError):
             machine = self._machine
             machine.schedule.after(machine.random.randrange(2 * SECOND), machine.start)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NETS = {
     "cluster/raft": ("tests/cluster/raft",),
     "cluster/jobs": ("tests/cluster/jobs",),
+    "cluster/formation": ("tests/cluster/formation",),
     "node/": (
         "tests/node/driver",
         "tests/node/test_relay.py",
@@ -44,6 +45,8 @@ class Mutant(msgspec.Struct, frozen=True):
     old: str
     """Occurs exactly once in the file."""
     new: str
+    kind: str = ""
+    """The kind of seeds that hunt it; empty: of every kind, as they come."""
 
 
 MUTANTS = (
@@ -720,6 +723,91 @@ MUTANTS = (
         "        self._overdue[job.number] = ending\n",
         "",
     ),
+    # Formation
+    Mutant(
+        "a candidate accepts two proposals",
+        "cluster/formation/forming.py",
+        "question what became of another one\n            return\n",
+        "question what became of another one\n",
+        "founding",
+    ),
+    Mutant(
+        "a cluster is founded with one acceptance missing",
+        "cluster/formation/forming.py",
+        "if node != settings.node and node not in self._accepts]\n        if not missing:",
+        "if node != settings.node and node not in self._accepts][1:]\n        if not missing:",
+        "founding",
+    ),
+    Mutant(
+        "an acceptance is not durable",
+        "cluster/formation/forming.py",
+        "self._persist(Accepted(proposal))",
+        "self._record = Accepted(proposal)",
+        "founding",
+    ),
+    Mutant(
+        "an acceptance is forgotten by a restart",
+        "cluster/formation/forming.py",
+        "self._record: Record = record",
+        "self._record: Record = Free()",
+        "founding",
+    ),
+    Mutant(
+        "an acceptance of an earlier proposal counts",
+        "cluster/formation/forming.py",
+        "if self._proposal is None or accepted.id != self._proposal.id:",
+        "if self._proposal is None:",
+        "founding",
+    ),
+    Mutant(
+        "a founding is told before it is durable",
+        "node/membership.py",
+        "store.write_note(FORMATION, record), lambda _: self._persisted(), self._on_failure)",
+        "store.write_note(FORMATION, record), lambda _: None, self._on_failure)\n        self._persisted()",
+        "founding",
+    ),
+    Mutant(
+        "clusters of two names link",
+        "cluster/mesh/handshake.py",
+        "if mine.cluster != theirs.cluster:",
+        "if False:",
+        "founding",
+    ),
+    Mutant(
+        "a joiner begins with the members that it has seen",
+        "node/recovery.py",
+        "if not found.meta and isinstance(record, Founder):",
+        "if not found.meta:",
+        "admission",
+    ),
+    Mutant(
+        "a learner is promoted before it has caught up",
+        "cluster/raft/leadership.py",
+        "progress.state is not ProgressState.REPLICATE or progress.match + lag < commit:",
+        "False:",
+        "admission",
+    ),
+    Mutant(
+        "a configuration of before its admission removes a node",
+        "cluster/formation/admission.py",
+        "if not within and self._index > self._admitted:",
+        "if not within:",
+        "admission",
+    ),
+    Mutant(
+        "an older configuration of another node removes a node",
+        "cluster/formation/admission.py",
+        "            and presence.index > max(self._index, self._admitted)\n",
+        "",
+        "admission",
+    ),
+    Mutant(
+        "nobody asks twice to be let in",
+        "cluster/formation/admission.py",
+        "                self._introduce(node)\n            self._request_admission()",
+        "                self._introduce(node)",
+        "admission",
+    ),
 )
 
 
@@ -753,6 +841,8 @@ class Hunt:
                     test for package, tests in self._nets.items() if mutant.file.startswith(package) for test in tests
                 ]
             run = ["-m", "tests.simulation", "--seeds", str(self._seeds), "--start", str(self._start)]
+            if mutant is not None and mutant.kind:
+                run += ["--kind", mutant.kind]
             found = self._run(tree, run)
             return found or (self._run(tree, [*PYTEST, *nets]) if nets else "")
 
