@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final
 
 from protocol import Fault, Packet, PacketType, TextLine, encode_request
+from tests.simulation import sizes
 from tests.simulation.calls import Calls
 from tests.simulation.connections import Event, Wire
 from tests.simulation.journal import Journal, ViolationError
@@ -55,6 +56,8 @@ class World:
         """Whether the actors keep to what they began: no more pulled plugs."""
         self.submits = 0
         self._calls = 0
+        self.weights = sizes.WEIGHTS
+        """Bytes by which workloads are longer than they must be; one of these, by chance."""
 
     def chance(self, probability: float) -> bool:
         """Decide by chance."""

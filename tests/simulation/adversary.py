@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 MAX_MACHINES = 9
+DISTURBING = frozenset({"campaign", "transfer", "member", "links", "noise"})
+"""Faults after which another node may lead, though all are well."""
+STEPS = (SECOND, 60 * SECOND, 3600 * SECOND, 86400 * SECOND, 30 * 86400 * SECOND)
+"""A clock steps by up to one of these."""
 
 
 class Adversary:
@@ -43,6 +47,8 @@ class Adversary:
             return
         name = self._random.choices(self._names, self._weights)[0]
         what = self._acts[name]()
+        if name in DISTURBING:
+            self._simulation.progress.disturbed()
         journal = self._simulation.journal
         if journal.on and what:
             journal.write("-", name.upper(), what)
@@ -64,6 +70,23 @@ class Adversary:
         if leader is not None and self._random.random() < 0.4:
             return leader
         return self._random.choice(running)
+
+    def _spare(self) -> Machine | None:
+        """Pick a machine that runs and does not lead, and without which a majority is still healthy."""
+        simulation, health = self._simulation, self._simulation.progress.health
+        leader = simulation.leader()
+        voters = simulation.safety.configuration.voters
+        candidates = [
+            machine
+            for name, machine in simulation.machines.items()
+            if name in voters and machine is not leader and health.sound(machine) and health.spares(machine)
+        ]
+        return self._random.choice(candidates) if candidates else None
+
+    def _spare_leader(self) -> Machine | None:
+        """Pick the leader, if a majority is still healthy without it."""
+        leader = self._simulation.leader()
+        return leader if leader is not None and self._simulation.progress.health.spares(leader) else None
 
     # Processes
 
@@ -99,6 +122,28 @@ class Adversary:
         self._later(SECOND, 6 * SECOND, self._suspect, machine)
         return machine.name
 
+    def _nap(self, machine: Machine | None = None) -> str:
+        """Freeze one that does not lead for 0.5 to 10 s."""
+        machine = machine or self._spare()
+        if machine is None:
+            return ""
+        machine.pause()
+        self._later(SECOND // 2, 10 * SECOND, machine.resume)
+        return machine.name
+
+    def _nap_leader(self) -> str:
+        """Freeze the leader for as long."""
+        leader = self._spare_leader()
+        return self._nap(leader) if leader is not None else ""
+
+    def _nap_all(self) -> str:
+        """Freeze everybody, as a suspended host does; they go on within 100 ms of each other."""
+        length = self._random.randrange(SECOND // 2, 10 * SECOND)
+        for machine in self._simulation.machines.values():
+            machine.pause()
+            self._later(length, length + 100 * MS, machine.resume)
+        return f"{length / SECOND:.1f} s"
+
     def _suspect(self, machine: Machine) -> None:
         if machine.paused:
             self._simulation.network.suspect(machine.name)
@@ -125,6 +170,81 @@ class Adversary:
 
         self._later(100 * MS, 6 * SECOND, recover)
         return f"{machine.name} {machine.disk.latency // MS} ms"
+
+    def _hang(self, machine: Machine | None = None) -> str:
+        """Let the disk of one that does not lead answer nothing for 1 to 30 s."""
+        machine = machine or self._spare()
+        if machine is None:
+            return ""
+        length = self._random.choice((SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND))
+        machine.disk.hangs_until = self._schedule.now + length
+        return f"{machine.name} {length // SECOND} s"
+
+    def _hang_leader(self) -> str:
+        """Let the leader's disk hang."""
+        leader = self._spare_leader()
+        return self._hang(leader) if leader is not None else ""
+
+    def _slow(self, machine: Machine | None = None) -> str:
+        """Let each write of one that does not lead take 50, 300 or 2000 ms for a while."""
+        machine = machine or self._spare()
+        if machine is None:
+            return ""
+        usual = self._profile.latency
+        machine.disk.latency = self._random.choice((50 * MS, 300 * MS, 2 * SECOND))
+
+        def recover() -> None:
+            machine.disk.latency = usual
+
+        self._later(SECOND, 8 * SECOND, recover)
+        return f"{machine.name} {machine.disk.latency // MS} ms"
+
+    def _slow_leader(self) -> str:
+        """Let the leader's disk be slow."""
+        leader = self._spare_leader()
+        return self._slow(leader) if leader is not None else ""
+
+    def _rot(self) -> str:
+        """Let a bit on a disk turn over, on any machine as long as most disks are sound; mostly it is read soon."""
+        machines = self._simulation.machines
+        voters = self._simulation.safety.configuration.voters
+        rotten = {name for name in voters if machines[name].disk.store.rotten}
+        sound = [name for name in voters if name not in rotten and machines[name].process is not None]
+        if 2 * (len(rotten) + 1) >= len(voters) or not sound:
+            return ""
+        machine = machines[self._random.choice(sound)]
+        where = machine.disk.store.rot(self._random)
+        if not where:
+            return ""
+        if self._random.random() < 0.5:
+            self._later(0, SECOND, machine.crash, "killed")
+            self._later(SECOND, 2 * SECOND, machine.start)
+
+        def repair() -> None:
+            machine.repair()
+            machine.start()
+
+        self._later(4 * SECOND, 12 * SECOND, repair)
+        return f"{machine.name} {where}"
+
+    def _step(self, machine: Machine | None = None) -> str:
+        """Set the clock of one that does not lead wrong, by up to a month, for a while."""
+        machine = machine or self._spare()
+        if machine is None:
+            return ""
+        most = self._random.choice(STEPS)
+        machine.clock_offset = self._random.randrange(-most, most)
+
+        def put_right() -> None:
+            machine.clock_offset = 0
+
+        self._later(SECOND // 2, 10 * SECOND, put_right)
+        return f"{machine.name} {machine.clock_offset / SECOND:+.1f} s"
+
+    def _step_leader(self) -> str:
+        """Set the leader's clock wrong."""
+        leader = self._simulation.leader()
+        return self._step(leader) if leader is not None else ""
 
     def _fsync(self) -> str:
         machine = self._victim()

@@ -13,6 +13,7 @@ from tests.simulation.actors import FUNCTIONS, Caller, Question, World
 from tests.simulation.calls import Submission
 from tests.simulation.connections import Wire
 from tests.simulation.journal import ViolationError
+from tests.simulation.machine import EPOCH
 from tests.simulation.schedule import MS, SECOND
 
 P: Final = PacketType
@@ -127,10 +128,11 @@ class Client(Caller):
         if self._again is not None:
             function, unique = self._again
             self._again = None
-        workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice((0, 0, 20, 5000))
+        workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice(world.weights)
         submission = Submission(function, unique, workload, random.randrange(3), world.chance(0.5))
         if world.chance(0.1):
-            due = wire.machine.wall_ms() // 1000 + random.randrange(1, 3)
+            # By the client's own clock, which is right.
+            due = (EPOCH + world.schedule.now) // SECOND + random.randrange(1, 3)
             submission = Submission(function, unique, workload, 1, background=True, due=due)
         elif world.chance(0.05):
             submission = Submission(function, unique, workload, 1, submission.background, reducer=b"sum")

@@ -4,6 +4,10 @@ It does what `cluster.storage.StorageThread` does for a driver, and refuses what
 become durable in order, each whole or not at all; appends that wait are joined into one transaction, and go before the
 mirrors that wait. In a crash some of the transaction under way is on the disk, though nobody was told; the rest is
 gone. After a failed write nothing is ever written again by this process.
+
+A write takes its time and that of its bytes; it may hang. What lies on the disk may rot: a bit of an entry, a segment
+or a payload is another one from then on. Each row has the checksum that `cluster.storage` gives it, which is compared
+when the row is read.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +19,8 @@ import msgspec
 
 from cluster.formation import Founder, Joiner, encode_record
 from cluster.log import Entry, HardState
-from cluster.storage import Install, Mirror, Piece, Recovered, StorageError
+from cluster.storage import CorruptionError, Install, Mirror, Piece, Recovered, StorageError
+from cluster.storage.records import checksum
 from cluster.storage.stream import StreamReader
 from node.recovery import FORMATION, NODE
 from tests.simulation.journal import ViolationError
@@ -51,6 +56,38 @@ class Note(msgspec.Struct, frozen=True):
 Work = Append | Replacement | Mirror | Note
 
 
+def _size(work: Work) -> int:
+    """Tell how many bytes are to be written."""
+    if isinstance(work, Note):
+        return len(work.value)
+    if isinstance(work, Mirror):
+        return sum(len(data) for _, data in (*work.segments, *work.payloads) if data is not None)
+    size = sum(len(entry.data) for entry in work.entries)
+    return size + sum(len(piece.data) for piece in work.pieces) if isinstance(work, Replacement) else size
+
+
+def flip(data: bytes, random: Random) -> bytes:
+    """Turn one bit over."""
+    place = random.randrange(len(data))
+    return data[:place] + bytes((data[place] ^ 1 << random.randrange(8),)) + data[place + 1 :]
+
+
+class Rot(msgspec.Struct, frozen=True):
+    """A row that is no longer what was written."""
+
+    sound: bytes
+    rotten: bytes
+    crc: int
+    """What the row has for a checksum, computed when it was written."""
+
+
+def _sound(what: str, data: bytes, rot: Rot | None, *numbers: int) -> bytes:
+    """Give a row's data if its checksum is right."""
+    if rot is not None and rot.rotten == data and checksum(data, *numbers) != rot.crc:
+        raise CorruptionError(f"/simulated/node.db is damaged: {what} has a wrong checksum")
+    return data
+
+
 class Image:
     """The mirror on disk, as it stands or as it stood at one moment (`cluster.storage.MirrorView`)."""
 
@@ -62,11 +99,17 @@ class Image:
         self.meta = meta
         self.segment_data = segments
         self.payload_data = payloads
+        self.rot: dict[tuple[str, int], Rot] = {}
+        """Segments and payloads that are not what was written."""
         self.closed = False
 
     def copy(self) -> "Image":
         """Give it as it stands, whatever becomes of it."""
-        return Image(self.applied_index, self.applied_term, self.meta, dict(self.segment_data), dict(self.payload_data))
+        image = Image(
+            self.applied_index, self.applied_term, self.meta, dict(self.segment_data), dict(self.payload_data)
+        )
+        image.rot = dict(self.rot)
+        return image
 
     def __enter__(self) -> Self:
         return self
@@ -75,12 +118,14 @@ class Image:
         self.close()
 
     def segments(self) -> Iterator[tuple[int, bytes]]:
-        """Give the segments in their order."""
-        return iter(sorted(self.segment_data.items()))
+        """Give the segments in their order. Raises `CorruptionError`."""
+        for number, data in sorted(self.segment_data.items()):
+            yield number, _sound(f"segment {number}", data, self.rot.get(("segment", number)), number)
 
     def payloads(self) -> Iterator[tuple[int, bytes]]:
-        """Give the payloads in their order."""
-        return iter(sorted(self.payload_data.items()))
+        """Give the payloads in their order. Raises `CorruptionError`."""
+        for number, data in sorted(self.payload_data.items()):
+            yield number, _sound(f"payload {number}", data, self.rot.get(("payload", number)), number)
 
     def close(self) -> None:
         """Let go of it."""
@@ -100,6 +145,8 @@ class Store:
         self._entries: list[Entry] = []
         self._notes: dict[str, bytes] = {}
         self._spool = bytearray()
+        self._rot: dict[int, Rot] = {}
+        """Entries that are not what was written, by their index."""
 
     @property
     def last_index(self) -> int:
@@ -130,8 +177,11 @@ class Store:
         )
 
     def read_entries(self, first: int, last: int) -> Iterator[Entry]:
-        """Read the log."""
-        return iter(self._entries[first - self.base_index - 1 : last - self.base_index])
+        """Read the log. Raises `CorruptionError`."""
+        for entry in self._entries[first - self.base_index - 1 : last - self.base_index]:
+            index, rot = entry.index, self._rot.get(entry.index)
+            _sound(f"log entry {index}", entry.data, rot, index, entry.term, int(entry.kind))
+            yield entry
 
     def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
         """Read what the log still holds."""
@@ -144,6 +194,50 @@ class Store:
     def read_payloads(self) -> Iterator[tuple[int, bytes]]:
         """Read the mirror's payloads."""
         return self.image.payloads()
+
+    # Rotting
+
+    def rot(self, random: Random) -> str:
+        """Let one bit of what lies here turn over, wherever it is; say where."""
+        image = self.image
+        rows: list[tuple[str, int]] = [
+            *(("entry", entry.index) for entry in self._entries if entry.data and entry.index not in self._rot),
+            *(("segment", number) for number, data in sorted(image.segment_data.items()) if data),
+            *(("payload", number) for number, data in sorted(image.payload_data.items()) if data),
+        ]
+        rows = [row for row in rows if row not in image.rot]
+        if not rows:
+            return ""
+        kind, number = random.choice(rows)
+        if kind == "entry":
+            place = number - self.base_index - 1
+            entry = self._entries[place]
+            rot = Rot(entry.data, flip(entry.data, random), checksum(entry.data, number, entry.term, int(entry.kind)))
+            self._rot[number] = rot
+            self._entries[place] = msgspec.structs.replace(entry, data=rot.rotten)
+        else:
+            rows_of = image.segment_data if kind == "segment" else image.payload_data
+            data = rows_of[number]
+            rot = image.rot[kind, number] = Rot(data, flip(data, random), checksum(data, number))
+            rows_of[number] = rot.rotten
+        return f"{kind} {number}"
+
+    @property
+    def rotten(self) -> bool:
+        """Tell whether something here is not what was written."""
+        return bool(self._rot or self.image.rot)
+
+    def repair(self) -> None:
+        """Make everything sound again, as the other half of a mirrored disk can."""
+        for index, rot in self._rot.items():
+            place = index - self.base_index - 1
+            if 0 <= place < len(self._entries) and self._entries[place].data == rot.rotten:
+                self._entries[place] = msgspec.structs.replace(self._entries[place], data=rot.sound)
+        for (kind, number), rot in self.image.rot.items():
+            rows = self.image.segment_data if kind == "segment" else self.image.payload_data
+            if rows.get(number) == rot.rotten:
+                rows[number] = rot.sound
+        self._rot, self.image.rot = {}, {}
 
     # Writing
 
@@ -188,6 +282,8 @@ class Store:
             )
             del self._entries[first - self.base_index - 1 :]
             self._entries.extend(entries)
+            if self._rot:
+                self._rot = {index: rot for index, rot in self._rot.items() if index < first}
 
     def _mirror(self, mirror: Mirror) -> None:
         image, index = self.image, mirror.applied_index
@@ -198,6 +294,7 @@ class Store:
         _require(mirror.compact_to <= index, f"a log dropped to {mirror.compact_to} with a mirror of {index}")
         _require(self.term(index) == mirror.applied_term, f"a mirror of {index} with a wrong term")
         for number, data in mirror.segments:
+            image.rot.pop(("segment", number), None)
             if data is None:
                 del image.segment_data[number]
             else:
@@ -205,11 +302,16 @@ class Store:
         image.payload_data.update(mirror.payloads)
         for number in mirror.dropped_payloads:
             image.payload_data.pop(number, None)
+        if image.rot:
+            for number in (*mirror.dropped_payloads, *(number for number, _ in mirror.payloads)):
+                image.rot.pop(("payload", number), None)
         image.applied_index, image.applied_term, image.meta = index, mirror.applied_term, mirror.meta
         if mirror.compact_to > self.base_index:
             term = self.term(mirror.compact_to)
             del self._entries[: mirror.compact_to - self.base_index]
             self.base_index, self.base_term = mirror.compact_to, term
+            if self._rot:
+                self._rot = {index: rot for index, rot in self._rot.items() if index > self.base_index}
 
     def _install(self, install: Install) -> None:
         _require(install.index > self.image.applied_index, f"a snapshot of {install.index} that is not news")
@@ -228,6 +330,7 @@ class Store:
         )
         self._spool.clear()
         self._entries.clear()
+        self._rot.clear()
         self.base_index, self.base_term = install.index, install.term
 
 
@@ -249,6 +352,10 @@ class Disk:
         self.store.write_note(FORMATION, encode_record(record))
         self.latency = MS
         """A transaction takes between half of this and one and a half."""
+        self.pace = 200.0
+        """Bytes that are written in a microsecond."""
+        self.hangs_until = 0
+        """Until when no write and no read comes to its end."""
         self.joins = True
         """Whether appends that wait are joined into one transaction."""
         self.fails = False
@@ -325,7 +432,8 @@ class Disk:
 
     def _begin(self) -> None:
         self._under_way = self._next()
-        self._schedule.after(self._duration(), self._finish, self._life)
+        size = sum([_size(work) for work, _ in self._under_way])
+        self._schedule.after(self._duration() + int(size / self.pace), self._finish, self._life)
 
     def _next(self) -> list[tuple[Work, Callable[[], None]]]:
         """Take the next transaction: appends go before mirrors, and nothing before a replacement or a note."""
@@ -342,6 +450,9 @@ class Disk:
 
     def _finish(self, life: int) -> None:
         if life != self._life:
+            return
+        if self._schedule.now < self.hangs_until:
+            self._schedule.after(self.hangs_until - self._schedule.now, self._finish, life)
             return
         if self.full or self.fails:
             self.fails = False
@@ -360,5 +471,15 @@ class Disk:
             idle()
 
     def _read(self, life: int, first: int, last: int, done: Callable[[tuple[Entry, ...]], None]) -> None:
-        if life == self._life:
-            done(self.store.held_entries(first, last))
+        if life != self._life:
+            return
+        if self._schedule.now < self.hangs_until:
+            self._schedule.after(self.hangs_until - self._schedule.now, self._read, life, first, last, done)
+            return
+        try:
+            entries = self.store.held_entries(first, last)
+        except StorageError as error:  # as the storage thread does: nothing more is written
+            self._life += 1
+            self.on_failure(error)
+            return
+        done(entries)

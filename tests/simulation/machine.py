@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from cluster.raft import Raft
 from node.configuration import Configuration
 from node.driver import Driver
+from node.errors import RecoveryError
 from node.gateway import Gateway
+from tests.simulation import sizes
 from tests.simulation.disk import Disk
 from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.loop import CrashError, Loop
@@ -46,11 +48,19 @@ class Machine:
         config: dict[str, int],
         retries: int,
         rate: float,
+        scale: int = 1,
     ) -> None:
-        """`founders`: the first members, this one among them; nobody for one that will join. `rate`: of its clock."""
+        """`founders`: the first members, this one among them; nobody for one that will join. `rate`: of its clock.
+
+        `scale`: by how much everything in bytes is smaller than in a real cluster.
+        """
+        self.scale = scale
         self.name = name
         self.settings = Configuration(
-            name=name, data_dir=Path("/nowhere"), drain_timeout=float(random.choice((1, 5, 20)))
+            name=name,
+            data_dir=Path("/nowhere"),
+            drain_timeout=float(random.choice((1, 5, 20))),
+            max_packet=sizes.MAX_PACKET // scale,
         )
         self.schedule = schedule
         self.random = random
@@ -88,6 +98,10 @@ class Machine:
         self._busy = False
         self.fuse = 0
         """When not 0: the process crashes at its so-manieth point from now."""
+        self.damaged = ""
+        """Why no process can start here: what is on the disk is not what was written."""
+        self.since = schedule.now
+        """Since when the process has run without a pause."""
 
     # Life and death
 
@@ -114,13 +128,21 @@ class Machine:
     def start(self) -> None:
         """Start a process, if none runs."""
         self._starts_again = self.stopping
-        if self.running or self.disk.full or self.lost:
+        if self.running or self.disk.full or self.lost or self.damaged:
             return
         self.generation += 1
+        self.since = self.schedule.now
         self.loop = Loop(self, self.generation)
         if self.node_maker is None:
-            with self.loop.running():  # the gateway's parts ask for it
-                process = self.serve()
+            try:
+                with self.loop.running():  # the gateway's parts ask for it
+                    process = self.serve()
+            except RecoveryError as error:
+                if not self.disk.store.rotten:
+                    raise ViolationError(f"{self.name} cannot start from a sound disk: {error}") from error
+                self.damaged = str(error)
+                self.note("DAMAGED", error)
+                return
             self.run(self.generation, process.driver.start, process.gateway)
         else:
             self.node = node = self.node_maker(self)
@@ -179,8 +201,9 @@ class Machine:
 
     def pause(self) -> None:
         """Stop the process without ending it (SIGSTOP, a long collection of garbage)."""
-        if self.running:
+        if self.running and not self.paused:
             self.paused = True
+            self._network.freeze(self.name)
             self.note("PAUSE")
 
     def resume(self) -> None:
@@ -188,6 +211,8 @@ class Machine:
         if not self.paused:
             return
         self.paused = False
+        self.since = self.schedule.now
+        self._network.thaw(self.name)
         self.note("RESUME", f"{len(self._deferred)} events")
         deferred, self._deferred = self._deferred, []
         for generation, action, arguments in deferred:
@@ -262,3 +287,10 @@ class Machine:
     def wall_ms(self) -> int:
         """Give it in milliseconds."""
         return (EPOCH + self.schedule.now + self.clock_offset) // MS
+
+    def repair(self) -> None:
+        """Make the disk sound again."""
+        if self.disk.store.rotten:
+            self.disk.store.repair()
+            self.damaged = ""
+            self.note("REPAIRED")

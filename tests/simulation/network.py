@@ -4,18 +4,30 @@ Every message is bytes. In the lane of reports a link keeps what a TCP connectio
 order, up to some moment; then the link is lost, the ends notice in their own time, and a new one is made. The other
 lanes are given less than the mesh would: they delay, lose, repeat and reorder, and what is late may come after a link
 or a process that it was sent to. That a process is gone is said rightly, or wrongly, or not at all.
+
+The lanes have the mesh's limits: a message longer than the longest is dropped, a lane that is full takes none, and what
+waits in a lane leaves at the pace of the link, which all lanes share. When a process does not read, the lanes of its
+peers fill.
 """
 
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final, Protocol
 
-from cluster.mesh import Address, Introduction, Lane, Peer
+import msgspec
+
+from cluster.mesh import Address, Introduction, Lane, Limits, Peer
+from tests.simulation import sizes
 from tests.simulation.journal import Journal, ViolationError, brief
 from tests.simulation.schedule import MS, SECOND, Schedule
 
 RETRY: Final = (50 * MS, 400 * MS)
 """Between two attempts to make a link."""
+SILENT: Final = (4 * SECOND, 5200 * MS)
+"""After this long a peer that says nothing is lost (`cluster.mesh.settings.Timing`)."""
+OVERHEAD: Final = 64
+"""What a waiting message counts besides its bytes (`cluster.mesh.outbox`)."""
 
 
 class Events(Protocol):
@@ -31,15 +43,84 @@ Run = Callable[..., None]
 """Let something happen to a process, in its own time."""
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """A message that the mesh did not take because it is longer than the longest."""
+
+    at: int
+    sender: str
+    to: str
+    lane: Lane
+    size: int
+
+
+class Lanes:
+    """What one end of a link has to send, lane by lane."""
+
+    __slots__ = ("_free_at", "_held", "_queues", "_waiting", "unread")
+
+    def __init__(self) -> None:
+        self._queues: list[deque[tuple[int, int]]] = [deque() for _ in Lane]
+        """When each message has left this end, and how many bytes it counts."""
+        self._waiting = [0 for _ in Lane]
+        self._free_at = [0 for _ in Lane]
+        """When the last message of each lane is on the wire."""
+        self._held: deque[tuple[Lane, bytes]] = deque()
+        """Messages that cannot leave, because the other end does not read."""
+        self.unread = 0
+        """Bytes that are on their way to a process that does not read."""
+
+    def waiting(self, lane: Lane, now: int) -> int:
+        """Tell how many bytes of a lane wait at this end."""
+        queue = self._queues[lane]
+        while queue and queue[0][0] <= now:
+            self._waiting[lane] -= queue.popleft()[1]
+        return self._waiting[lane]
+
+    def put(self, lane: Lane, size: int, now: int, pace: float, kernel: int) -> int:
+        """Queue a message; return when its last byte is on the wire. `pace`: of the link, in bytes per microsecond."""
+        sharing = sum(1 for other in Lane if other is not lane and self._free_at[other] > now)
+        # What the kernel has already is overtaken by nothing.
+        begins = max(now, self._free_at[lane], min(max(self._free_at), now + int(kernel / pace)))
+        free_at = begins + int((size + OVERHEAD) * (1 + sharing) / pace)
+        self._free_at[lane] = free_at
+        left = free_at - int(kernel / pace)
+        if left > now:
+            self._queues[lane].append((left, size + OVERHEAD))
+            self._waiting[lane] += size + OVERHEAD
+        return free_at
+
+    def hold(self, lane: Lane, data: bytes) -> None:
+        """Keep a message that cannot leave."""
+        self._held.append((lane, data))
+        self._waiting[lane] += len(data) + OVERHEAD
+
+    def holds(self) -> bool:
+        """Tell whether there are messages that cannot leave."""
+        return bool(self._held)
+
+    def release(self) -> list[tuple[Lane, bytes]]:
+        """Give the messages that could not leave."""
+        held = list(self._held)
+        self._held.clear()
+        for lane, data in held:
+            self._waiting[lane] -= len(data) + OVERHEAD
+        self.unread = 0
+        return held
+
+
 class Link:
     """One link, from when it is made to when it is lost."""
 
-    __slots__ = ("deaf", "ends", "latest", "lost", "number", "up_at")
+    __slots__ = ("deaf", "delay", "ends", "lanes", "latest", "lost", "lost_at", "number", "up_at")
 
-    def __init__(self, number: int, ends: tuple[str, str]) -> None:
+    def __init__(self, number: int, ends: tuple[str, str], delay: int) -> None:
         self.number = number
+        self.delay = delay
+        """How long everything is on its way, where the network keeps the order."""
         self.ends = ends
         self.lost = False
+        self.lost_at = 0
+        self.lanes = {end: Lanes() for end in ends}
         self.up_at: dict[str, int] = {}
         """When each end hears of it."""
         self.latest: dict[str, int] = {}
@@ -74,7 +155,10 @@ class Mesh:
 
     def waiting(self, node: str, lane: Lane) -> int:
         """Tell how much of a lane has not left yet: sometimes something, as it happens."""
-        return len(lane.name) if node in self._links and self._network.busy() else 0
+        link = self._links.get(node)
+        if link is None:
+            return 0
+        return self._network.waiting(link, self._name, lane) or (len(lane.name) if self._network.busy() else 0)
 
     def refuse(self, node: str, reason: str) -> None:
         """Never called: every message can be read."""
@@ -131,12 +215,26 @@ class Network:
         self.repeats = 0.0
         self.jitter = 2 * MS
         """Delays are even between 0.2 ms and this."""
+        self.ordered = False
+        """Whether every lane keeps its order, as over TCP; else only that of reports does."""
         self.stragglers = 0.0
         """How many messages are held up for up to two seconds, and so come after their successors."""
         self.slander = 0.1
         """How often a process is said to be gone that is not."""
         self.full = 0.0
         """How often there is no room for a report."""
+        self.limits: Limits = sizes.limits(1)
+        self.of_its_own: dict[str, Limits] = {}
+        """The limits of nodes that have others."""
+        self.pace = 125.0
+        """Of each link, one way, in bytes per microsecond."""
+        self.kernel, self.window = sizes.KERNEL, sizes.WINDOW
+        self.refused: list[Refused] = []
+        """Messages that were longer than the longest."""
+        self._frozen: dict[str, int] = {}
+        """Processes that do not read, and since when."""
+        self.slandered_at = 0
+        """When a process was last said to be gone that was not."""
 
     # Processes
 
@@ -151,9 +249,31 @@ class Network:
     def leave(self, name: str, *, silent: bool) -> None:
         """Let a process end: what it had sent may still arrive. `silent`: nothing at its host says that it is gone."""
         del self._processes[name]
+        self._frozen.pop(name, None)
         for link in list(self._links.values()):
             if name in link.ends:
                 self._lose(link, dead=name, silent=silent)
+
+    def freeze(self, name: str) -> None:
+        """Let a process read nothing: its peers give it up after a while."""
+        self._frozen[name] = self._schedule.now
+        self._schedule.after(self._random.randrange(*SILENT), self._silent, name, self._schedule.now)
+
+    def thaw(self, name: str) -> None:
+        """Let it read again; what could not be sent to it leaves now."""
+        if self._frozen.pop(name, None) is None:
+            return
+        for link in list(self._links.values()):
+            if name in link.ends:
+                sender = link.other(name)
+                for lane, data in link.lanes[sender].release():
+                    self._put(link, sender, lane, data)
+
+    def _silent(self, name: str, since: int) -> None:
+        if self._frozen.get(name) == since:
+            for link in list(self._links.values()):
+                if name in link.ends:
+                    self._lose(link)
 
     # Faults
 
@@ -189,27 +309,54 @@ class Network:
         """Tell whether something has not left yet."""
         return self._random.random() < 0.05
 
+    def waiting(self, link: Link, sender: str, lane: Lane) -> int:
+        """Tell how many bytes of a lane wait at one end."""
+        return link.lanes[sender].waiting(lane, self._schedule.now)
+
     def carry(self, link: Link, sender: str, lane: Lane, data: bytes) -> bool:
         """Take a message; what becomes of it is chance's business. False: there is no room for it."""
-        random = self._random.random
-        to = link.other(sender)
+        to, size = link.other(sender), len(data)
+        limits = self.of_its_own.get(sender, self.limits)
         if self._journal.on:
             self._journal.write(sender, f"-> {to}", brief(data))
+        if size > limits.max_message:
+            self.refused.append(Refused(self._schedule.now, sender, to, lane, size))
+            if self._journal.on:
+                self._journal.write(sender, "TOO LONG", f"{size} bytes for {to}, {limits.max_message} at most")
+            return False
+        waiting = self.waiting(link, sender, lane)
+        if waiting and waiting + size + OVERHEAD > limits.lanes()[lane]:
+            if self._journal.on:
+                self._journal.write(sender, "LANE FULL", f"{lane.name} to {to}: {waiting} bytes wait")
+            return False
+        if lane is Lane.REPORTS and self.full and self._random.random() < self.full:
+            return False
+        lanes = link.lanes[sender]
+        if to in self._frozen:
+            if lanes.holds() or lanes.unread + size > self.window:
+                lanes.hold(lane, data)
+                return True
+            lanes.unread += size
+        self._put(link, sender, lane, data)
+        return True
+
+    def _put(self, link: Link, sender: str, lane: Lane, data: bytes) -> None:
+        random = self._random.random
+        to, now = link.other(sender), self._schedule.now
+        leaves = link.lanes[sender].put(lane, len(data), now, self.pace, self.kernel)
         if lane is Lane.REPORTS:
-            if self.full and random() < self.full:
-                return False
-            self._carry_report(link, sender, to, data)
-            return True
+            self._carry_report(link, sender, to, data, leaves)
+            return
         if link.lost or (sender, to) in self.cut or (self.loss and random() < self.loss):
             if self._journal.on:
                 self._journal.write(to, "lost", f"from {sender}: {brief(data)}")
-            return True
-        self._schedule.after(self._delay(), self._arrive, link, to, lane, data)
+            return
+        delay = link.delay if self.ordered else self._delay()
+        self._schedule.after(leaves - now + delay, self._arrive, link, to, lane, data, leaves)
         if self.repeats and random() < self.repeats:
-            self._schedule.after(self._delay(), self._arrive, link, to, lane, data)
-        return True
+            self._schedule.after(leaves - now + self._delay(), self._arrive, link, to, lane, data, leaves)
 
-    def _carry_report(self, link: Link, sender: str, to: str, data: bytes) -> None:
+    def _carry_report(self, link: Link, sender: str, to: str, data: bytes, leaves: int = 0) -> None:
         if (sender, to) in self.cut or (self.loss and self._random.random() < self.loss / 4):
             link.deaf.add(to)
             self._doubt(link)
@@ -218,11 +365,13 @@ class Network:
                 self._journal.write(to, "lost", f"from {sender}: {brief(data)}")
             return
         now = self._schedule.now
-        arrival = max(now + self._delay(), link.latest.get(sender, 0), link.up_at[to])
+        arrival = max(max(now, leaves) + self._delay(), link.latest.get(sender, 0), link.up_at[to])
         link.latest[sender] = arrival
-        self._schedule.after(arrival - now, self._arrive, link, to, Lane.REPORTS, data)
+        self._schedule.after(arrival - now, self._arrive, link, to, Lane.REPORTS, data, max(now, leaves))
 
-    def _arrive(self, link: Link, to: str, lane: Lane, data: bytes) -> None:
+    def _arrive(self, link: Link, to: str, lane: Lane, data: bytes, left: int) -> None:
+        if link.lost and left > link.lost_at:
+            return  # it was still waiting at the other end when the link was lost
         mesh = self._processes.get(to)
         if mesh is not None:
             mesh.run(mesh.received, link, lane, data)
@@ -242,11 +391,11 @@ class Network:
         one, other = pair
         if pair in self._links or one not in self._processes or other not in self._processes:
             return
-        if pair in self.cut or (other, one) in self.cut:
+        if pair in self.cut or (other, one) in self.cut or one in self._frozen or other in self._frozen:
             self._retry(pair)
             return
         self._made += 1
-        link = self._links[pair] = Link(self._made, pair)
+        link = self._links[pair] = Link(self._made, pair, self._delay())
         if self._journal.on:
             self._journal.write(one, "LINK", other)
         for end in pair:
@@ -273,6 +422,7 @@ class Network:
         if link.lost:
             return
         link.lost = True
+        link.lost_at = self._schedule.now
         pair = link.ends
         del self._links[pair]
         random = self._random
@@ -293,4 +443,6 @@ class Network:
     def _slander(self, mesh: Mesh, node: str, dead: str) -> None:
         """Say that a process is gone: of one that is dead only as long as it is, of others whenever."""
         if not dead or node not in self._processes:
+            if not dead:
+                self.slandered_at = self._schedule.now
             mesh.run(mesh.gone, node)

@@ -20,6 +20,7 @@ from node.recovery import resume
 from node.relay import Parcel
 from node.server import QUORUM_CHECK, _Server
 from node.status import NodeStatus
+from tests.simulation import sizes
 from tests.simulation.connections import Wire
 from tests.simulation.disk import Image
 from tests.simulation.journal import ViolationError
@@ -121,6 +122,7 @@ class Process:
             **callbacks,
         )
         self.gateway = ObservedGateway(steps, self._created, machine.settings, self.driver, self._parcel)
+        self.gateway.max_unread = (sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale
         self._stopping = Stopping(self, machine.settings)
         self.group: GroupSide = self._stopping.server
         if node is None:

@@ -4,12 +4,15 @@ from random import Random
 
 import msgspec
 
+from tests.simulation import sizes
+from tests.simulation.known import KNOWN
 from tests.simulation.schedule import MS, SECOND
 
 FAULTS = (
     "crash", "fuse", "blackout", "isolate", "oneway", "partial", "halves", "pause", "stall", "fsync", "full",
     "member", "transfer", "campaign", "clock", "noise", "links", "stop",
 )  # fmt: skip
+"""What the kind `everything` draws from. There are more, which leave a healthy majority and say whom they befall."""
 
 KINDS: dict[str, dict[str, int]] = {
     "calm": {},
@@ -28,6 +31,11 @@ KINDS: dict[str, dict[str, int]] = {
         "member": 12, "crash": 2, "fuse": 3, "isolate": 2, "partial": 1, "transfer": 1, "noise": 1, "links": 1,
     },
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
+    "sizes": {"isolate": 2, "nap": 3, "crash": 1, "slow": 1, "links": 1, "transfer": 1},
+    "naps": {"nap": 6, "transfer": 1},
+    "hangs": {"hang": 5, "slow": 3, "crash": 1},
+    "rot": {"rot": 6, "crash": 3, "isolate": 1},
+    "clocks": {"step": 6, "nap": 1},
     "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},
 }  # fmt: skip
 FORMING: dict[str, float] = {
@@ -62,6 +70,12 @@ class Profile(msgspec.Struct, frozen=True):
     """How often a node is said to be gone that is not."""
     full: float
     """How often there is no room for reports."""
+    scale: int
+    """By how much everything in bytes is smaller than in a real cluster (`sizes`)."""
+    pace: float
+    """Of links, in bytes per microsecond."""
+    progress: bool
+    """Whether progress is required while a majority is healthy."""
     config: dict[str, int]
     retries: int
     tuning: dict[tuple[str, str], float]
@@ -75,6 +89,10 @@ class Profile(msgspec.Struct, frozen=True):
     """Whether nodes have to found their group, and come into it by themselves."""
 
 
+STEADY = ("naps", "hangs", "rot", "clocks", "sizes")
+"""Kinds in which a majority stays healthy most of the time, so that progress is required of it."""
+
+
 def choose(random: Random, kind: str | None = None, nodes: int | None = None) -> Profile:
     """Draw a profile."""
     kinds = list(KINDS)
@@ -82,49 +100,68 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
     chosen = random.choice([*kinds, "everything", "everything"])
     size = random.choice((1, 3, 3, 3, 3, 5, 5))
     kind = kind or chosen
-    if kind in ("partitions", "membership", "snapshots", "founding", "admission") and size == 1:
+    known = None if kind in KINDS else KNOWN[kind]
+    faults = KINDS[kind] if known is None else known.faults
+    steady = kind in STEADY or known is not None
+    if known is not None:
+        size = known.nodes
+    elif (kind in ("partitions", "membership", "snapshots", "founding", "admission") or steady) and size == 1:
         size = 3
     if kind == "shrinking":
         size = 2
-    small = kind == "snapshots" or random.random() < 0.5
+    small = kind == "snapshots" or (not steady and random.random() < 0.5)
     noisy = kind in ("lossy", "everything", "snapshots", "shrinking", "founding", "admission")
+    scaled = known.scaled if known is not None else kind == "sizes" or (not small and random.random() < 0.2)
+    scale = sizes.SCALE if scaled else 1
     return Profile(
         kind=kind,
         nodes=nodes or size,
-        faults=KINDS[kind],
-        interval=random.choice((SECOND // 3, SECOND, 2 * SECOND, 4 * SECOND)),
-        duration=random.randrange(10, 26) * SECOND,
+        faults=faults,
+        interval=random.choice((2 * SECOND, 4 * SECOND) if steady else (SECOND // 3, SECOND, 2 * SECOND, 4 * SECOND)),
+        duration=random.randrange(20, 41) * SECOND if steady else random.randrange(10, 26) * SECOND,
         drift=random.choice((0.0, 0.05, 0.3)),
-        latency=random.choice((200, MS, 5 * MS, 30 * MS)),
+        latency=random.choice((200, MS, 5 * MS) if steady else (200, MS, 5 * MS, 30 * MS)),
         joins=random.random() < 0.7,
         unreadable=random.choice((0.0, 0.1)) if kind in ("disks", "everything", "snapshots") else 0.0,
         loss=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
         repeats=random.choice((0.0, 0.02, 0.1)) if noisy else 0.0,
-        jitter=random.choice((1, 5, 40)) * MS,
+        jitter=random.choice((1, 5) if steady else (1, 5, 40)) * MS,
         stragglers=random.choice((0.0, 0.01, 0.05)) if noisy else 0.0,
-        slander=random.choice((0.0, 0.1, 0.5)),
-        full=random.choice((0.0, 0.0, 0.2)),
-        config={
-            "election_ticks": random.choice((5, 5, 10)),
-            "heartbeat_ticks": random.choice((1, 1, 2)),
-            "max_append_bytes": random.choice((1, 300, 1 << 20)),
-            "max_inflight": random.choice((1, 2, 64)),
-            "max_inflight_bytes": random.choice((1, 2000, 1 << 23)),
-            "max_uncommitted_bytes": random.choice((500, 1 << 26)),
-            "max_apply_bytes": random.choice((1, 500, 1 << 22)),
-            "max_recent_bytes": random.choice((0, 2000, 1 << 24)),
-            "promotion_lag": random.choice((0, 10, 1000)),
-            "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
-            "chunk_window": random.choice((1, 2, 4)),
-        },
+        slander=0.0 if steady else random.choice((0.0, 0.1, 0.5)),
+        full=0.0 if steady else random.choice((0.0, 0.0, 0.2)),
+        scale=scale,
+        pace=random.choice((125.0, 50.0)) / scale,
+        progress=steady,
+        config=_consensus(random, small=small, usual=steady or scale > 1, scale=scale),
         retries=random.choice((-1, -1, -1, 2)),
-        tuning=_tuning(random, small=small),
+        tuning=sizes.bounds(scale) if steady or scale > 1 else _tuning(random, small=small),
         clients=random.randrange(2, 6),
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
-        sample=random.choice((1, 7, 16)),
+        sample=random.choice((1, 7, 16)) if scale == 1 else 16,
         forms=random.random() < FORMING.get(kind, 0.0),
     )
+
+
+def _consensus(random: Random, *, small: bool, usual: bool, scale: int) -> dict[str, int]:
+    """Draw the settings of consensus; `usual`: those in bytes are a server's."""
+    drawn = {
+        "election_ticks": random.choice((5, 5, 10)),
+        "heartbeat_ticks": random.choice((1, 1, 2)),
+        "promotion_lag": random.choice((0, 10, 1000)),
+    }
+    if usual:
+        return drawn | sizes.consensus(scale)
+    return drawn | {
+        "max_append_bytes": random.choice((1, 300, 1 << 20)),
+        "max_inflight": random.choice((1, 2, 64)),
+        "max_inflight_bytes": random.choice((1, 2000, 1 << 23)),
+        "max_uncommitted_bytes": random.choice((500, 1 << 26)),
+        "max_apply_bytes": random.choice((1, 500, 1 << 22)),
+        "max_recent_bytes": random.choice((0, 2000, 1 << 24)),
+        "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
+        "chunk_window": random.choice((1, 2, 4)),
+    }
 
 
 def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:

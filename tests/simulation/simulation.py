@@ -12,6 +12,7 @@ import msgspec
 
 from cluster.jobs import digest
 from cluster.raft import Role, bootstrap
+from tests.simulation import sizes
 from tests.simulation.actors import World
 from tests.simulation.adversary import Adversary
 from tests.simulation.calls import Calls
@@ -22,6 +23,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.membership import Operator, silent
 from tests.simulation.network import Network
 from tests.simulation.profile import Profile, choose
+from tests.simulation.progress import Progress
 from tests.simulation.promises import Promises
 from tests.simulation.safety import Safety
 from tests.simulation.schedule import SECOND, Schedule
@@ -98,6 +100,9 @@ class Simulation:
         profile, network = self.profile, self.network
         network.loss, network.repeats, network.stragglers = profile.loss, profile.repeats, profile.stragglers
         network.jitter, network.slander, network.full = profile.jitter, profile.slander, profile.full
+        network.ordered = profile.progress
+        network.limits, network.pace = sizes.limits(profile.scale), profile.pace
+        network.kernel, network.window = sizes.KERNEL // profile.scale, sizes.WINDOW // profile.scale
         for name in names:
             self.add_machine(name)
         self.operator: Operator | None = None
@@ -106,9 +111,11 @@ class Simulation:
         self.promises.limited = profile.retries >= 0
         self.calls = Calls()
         self.world = World(self.schedule, self.random, self.journal, self.promises, self.calls, self._reachable)
+        self.world.weights = sizes.WEIGHTS if profile.scale == 1 else sizes.SCALED_WEIGHTS
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
         self.monitor = Monitor(self.world, "M")
+        self.progress = Progress(self)
         self.adversary = Adversary(self)
 
     def _make_network(self) -> Network:
@@ -150,10 +157,12 @@ class Simulation:
             founders=founders,
             config=profile.config,
             retries=profile.retries,
+            scale=profile.scale,
             rate=1 + profile.drift * (2 * self.random.random() - 1),
         )
         machine.disk.latency, machine.disk.joins = profile.latency, profile.joins
         machine.disk.unreadable = profile.unreadable
+        machine.disk.pace /= profile.scale
         watch.watch(name, machine.disk)
         return machine
 
@@ -221,6 +230,9 @@ class Simulation:
             disk.full = disk.fails = False
             disk.unreadable = 0.0
             disk.latency = self.profile.latency
+            disk.hangs_until = 0
+            machine.clock_offset = 0
+            machine.repair()
             machine.start()
         if self.operator is not None:
             self.operator.make_peace()

@@ -23,11 +23,14 @@ from cluster.raft.outbox import Outbox
 from cluster.raft.reads import ReadRounds
 from cluster.raft.replication import Replication
 from node.driver import Driver
+from node.driver.sending import Sending
 from node.gateway.listening import Listening
 from node.relay import Relay
 from protocol import PacketType
+from tests.simulation import disk
 from tests.simulation.disk import Store
 from tests.simulation.journal import ViolationError
+from tests.simulation.known import KNOWN, look
 from tests.simulation.profile import KINDS
 from tests.simulation.safety import Safety
 from tests.simulation.simulation import simulate
@@ -43,6 +46,12 @@ class TestACluster:
     @pytest.mark.parametrize("kind", sorted(KINDS))
     def test_survives_each_kind_of_trouble(self, kind):
         assert simulate(1000, kind=kind, nodes=3).leaders >= 1
+
+
+class TestAKnownFault:
+    @pytest.mark.parametrize("kind", sorted(KNOWN))
+    def test_is_seen_by_the_judge(self, kind):
+        assert KNOWN[kind].says in look(kind)[1]
 
 
 class TestARun:
@@ -127,7 +136,7 @@ class TestTheChecker:
 
         monkeypatch.setattr(Campaign, "outcome", property(alone))
         monkeypatch.setattr(Safety, "_has_voted", lambda self, voter, term, name: True)
-        assert "so does" in violations("partitions")[0]
+        assert violations("partitions", like=("so does",))
 
     def test_sees_a_commit_without_a_quorum(self, monkeypatch):
         def greedy(self):
@@ -223,6 +232,20 @@ class TestTheChecker:
     def test_sees_a_cluster_that_makes_no_progress(self, monkeypatch):
         monkeypatch.setattr(Driver, "propose", lambda self, command, size=0: isinstance(command, NodeDown))
         assert "no progress" in violations("calm")[0]
+
+    def test_sees_a_node_that_makes_no_progress_while_a_majority_is_healthy(self, monkeypatch):
+        send = Sending.send
+
+        def slothful(self, batches):
+            if self._name != "b" or self._loop.time() % 20 < 8:
+                send(self, batches)
+
+        monkeypatch.setattr(Sending, "send", slothful)
+        assert "no progress at b" in violations("naps")[0]
+
+    def test_sees_a_rotten_entry_that_is_taken_for_sound(self, monkeypatch):
+        monkeypatch.setattr(disk, "checksum", lambda data, *numbers: 0)
+        assert violations("rot")
 
     def test_sees_a_listener_that_is_told_twice(self, monkeypatch):
         report = Relay.report
