@@ -1,8 +1,11 @@
-"""Reports of this node's workers on their way to listeners on other nodes: each arrives once, and in order.
+"""What nodes say to one another of jobs and not through the log: each item arrives once, and in order.
+
+Mostly these are reports of this node's workers for listeners on other nodes; and the questions and answers by which a
+node learns what a worker of another one has ended (`node.gateway.holders`).
 
 Links break and come back, and lose what was on its way. So what is sent is numbered, and kept until it is acknowledged;
 a new link begins with what is not. A stream joins two incarnations: when one of them ends, so do the sessions at that
-end, and nobody wants the rest. Not for: what a report says, or what becomes of it (`node.gateway.listening`).
+end, and nobody wants the rest. Not for: what an item says, or what becomes of it (`node.gateway`).
 """
 
 from collections import deque
@@ -22,7 +25,7 @@ MAX_GATHERED: Final = 1 << 20
 """Bytes of reports that travel in one message, except that a larger one travels alone."""
 
 
-class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Report(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """What a worker says of its job, for sessions of one node."""
 
     job: int
@@ -32,8 +35,32 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As the worker gave them: the handle first."""
 
 
+class Query(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
+    """A question: which of these jobs have workers of the receiver ended."""
+
+    number: int
+    """What the answer is to refer to."""
+    jobs: list[tuple[int, int]]
+    """Jobs, and for each the session of the asking node that is to hear how it goes, 0 for none. Job 0 is none: it
+    asks only for the number of the last end."""
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
+    """The answer to a query."""
+
+    number: int
+    """The query's."""
+    ended: list[int]
+    """Those of the jobs that have ended. The others' sessions are sent what their workers say from now on."""
+    last: int
+    """The number of the newest command of the answering node by which a job ends: once it is applied, so are all."""
+
+
+Item = Report | Query | Answer
+
+
 class Reports(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
-    """Reports in a row."""
+    """Items in a row."""
 
     sender: int
     """The sender's incarnation."""
@@ -41,7 +68,7 @@ class Reports(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """The receiver's."""
     first: int
     """The number of the first one in its stream."""
-    reports: list[Report]
+    items: list[Item]
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
@@ -57,6 +84,8 @@ Parcel = Reports | Receipt
 
 Send = Callable[[str, Parcel], bool]
 """Send a parcel to a node; tell whether it is on its way, as far as can be known."""
+Deliver = Callable[[str, int, Item], None]
+"""Take an item from this incarnation of a node."""
 
 
 class _Stream:
@@ -67,17 +96,17 @@ class _Stream:
     def __init__(self, receiver: int) -> None:
         self.receiver = receiver
         self.acknowledged = 0
-        """The number of the last report that is known to have arrived."""
-        self.unacknowledged: deque[tuple[Report, int]] = deque()
-        """Reports, and their sizes, sent over the present link."""
-        self.unsent: deque[tuple[Report, int]] = deque()
+        """The number of the last item that is known to have arrived."""
+        self.unacknowledged: deque[tuple[Item, int]] = deque()
+        """Items, and their sizes, sent over the present link."""
+        self.unsent: deque[tuple[Item, int]] = deque()
         self.size = 0
 
 
 class Relay:
-    """The reports of one node, out and in."""
+    """The items of one node, out and in."""
 
-    def __init__(self, table: JobTable, name: str, send: Send, deliver: Callable[[Report], None]) -> None:
+    def __init__(self, table: JobTable, name: str, send: Send, deliver: Deliver) -> None:
         self._table = table
         self._name = name
         self._send = send
@@ -103,14 +132,14 @@ class Relay:
         self.unsent.clear()
         self._weigh(-self._size)
 
-    def report(self, node: str, incarnation: int, report: Report) -> None:
-        """Send a report to sessions of this incarnation of another node, at the next `flush`."""
+    def put(self, node: str, incarnation: int, item: Item) -> None:
+        """Send an item to this incarnation of another node, at the next `flush`."""
         stream = self._streams.get(node)
         if stream is None or stream.receiver != incarnation:
             self._drop(node)
             stream = self._streams[node] = _Stream(incarnation)
-        size = sum([len(arg) for arg in report.args])
-        stream.unsent.append((report, size))
+        size = _size(item)
+        stream.unsent.append((item, size))
         stream.size += size
         self._weigh(size)
         self.unsent[node] = None
@@ -133,13 +162,13 @@ class Relay:
                 return
             if parcel.sender > sender:
                 last = 0
-            for number, report in enumerate(parcel.reports, parcel.first):
+            for number, item in enumerate(parcel.items, parcel.first):
                 if number == last + 1:
                     last = number
-                    self._deliver(report)
+                    self._deliver(node, parcel.sender, item)
             self._heard[node] = (parcel.sender, last)
-            size = sum([len(arg) for report in parcel.reports for arg in report.args])
-            weight = RECEIPT_AFTER if size > MAX_GATHERED else len(parcel.reports)
+            size = sum([_size(item) for item in parcel.items])
+            weight = RECEIPT_AFTER if size > MAX_GATHERED else len(parcel.items)
             self.owed[node] = self.owed.get(node, 0) + weight
 
     def linked(self, node: str) -> None:
@@ -154,7 +183,7 @@ class Relay:
         """Let go of streams whose other end is no more; try again where there was no room."""
         for node, stream in list(self._streams.items()):
             known = self._table.nodes.get(node)
-            if known is not None and (known.incarnation > stream.receiver or not known.up):
+            if known is not None and (known.incarnation, not known.up) > (stream.receiver, False):
                 self._drop(node)
             elif stream.unsent:
                 self.unsent[node] = None
@@ -178,7 +207,7 @@ class Relay:
                 size += unsent[0][1]
                 taken.append(unsent.popleft())
             first = stream.acknowledged + len(stream.unacknowledged) + 1
-            parcel = Reports(self._incarnation, stream.receiver, first, [report for report, _ in taken])
+            parcel = Reports(self._incarnation, stream.receiver, first, [item for item, _ in taken])
             if not self._send(node, parcel):
                 unsent.extendleft(reversed(taken))
                 return
@@ -203,3 +232,10 @@ class Relay:
     def _weigh(self, more: int) -> None:
         self._size += more
         self.congested = self._size > MAX_UNACKNOWLEDGED
+
+
+def _size(item: Item) -> int:
+    """Give what an item weighs, in bytes; what a node asks or answers is counted by its jobs."""
+    if type(item) is Report:
+        return sum([len(arg) for arg in item.args])
+    return 16 * len(item.jobs if type(item) is Query else item.ended)  # type: ignore[union-attr]

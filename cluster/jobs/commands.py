@@ -91,6 +91,8 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     due: int = 0
     """Not to be run before this time; 0: at once."""
     reducer: bytes = b""
+    ticket: int = 0
+    """What its node knows it by when it proposes it again; 0 the first time."""
 
 
 class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=10):
@@ -134,6 +136,8 @@ class Finish(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
 
     session: int
     job: int
+    attempts: int = 0
+    """The job's failed attempts when this run began: the end of one run is not that of the next."""
 
 
 class Progress(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=15):

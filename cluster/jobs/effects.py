@@ -8,6 +8,7 @@ import enum
 
 import msgspec
 
+from cluster.jobs.commands import Submit
 from cluster.jobs.job import Job
 
 
@@ -46,6 +47,25 @@ class Created(msgspec.Struct, array_like=True, gc=False):
     """Whether the session is to be told how it goes."""
     again: bool = False
     """Whether it was to be told already: it asked for the same once more."""
+    ticket: int = 0
+    """The command's."""
+
+
+class Joined(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Submit: it joined a job that a worker of another node has, or that is reserved for one.
+
+    That worker may have ended the job before the submit was sent: only its node knows. The submit is to be answered
+    once that is known, and proposed again if so.
+    """
+
+    session: int
+    job: Job
+    submit: Submit
+    node: str
+    """The worker's node, and its incarnation, as of this entry."""
+    incarnation: int
+    again: bool
+    """As in `Created`."""
 
 
 class Refused(msgspec.Struct, array_like=True, gc=False):
@@ -53,6 +73,10 @@ class Refused(msgspec.Struct, array_like=True, gc=False):
 
     session: int
     refusal: Refusal
+    submit: Submit | None = None
+    """Set if jobs that workers have were counted: they may have ended before the submit was sent."""
+    ticket: int = 0
+    """The command's."""
 
 
 class Assigned(msgspec.Struct, array_like=True, gc=False):
@@ -118,4 +142,4 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     outcome: Outcome
 
 
-Effect = Created | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Concluded | Settled
+Effect = Created | Joined | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Concluded | Settled

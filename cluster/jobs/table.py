@@ -22,6 +22,7 @@ from cluster.jobs.effects import (
     Created,
     Effect,
     Ended,
+    Joined,
     NoJob,
     Outcome,
     Refusal,
@@ -227,7 +228,7 @@ class JobTable(Lifecycle):
             listener = node.sessions.get(command.session)
             if listener is None:
                 if node.audible:
-                    node.effects.append(Refused(command.session, Refusal.NO_SESSION))
+                    node.effects.append(Refused(command.session, Refusal.NO_SESSION, ticket=command.ticket))
                 return
         function = self.functions.get(command.function)
         if function is None:
@@ -238,11 +239,13 @@ class JobTable(Lifecycle):
             job = self.jobs[twin]
             again = self._join(job, listener)
             if node.audible:
-                node.effects.append(Created(command.session, job, listener is not None, again))
+                node.effects.append(self._joined(node, command, job, again))
             return
         if 0 < function.limits[priority] <= function.total:
             if node.audible:
-                node.effects.append(Refused(command.session, Refusal.QUEUE_FULL))
+                held = function.total > sum(function.waiting)
+                refused = Refused(command.session, Refusal.QUEUE_FULL, command if held else None, command.ticket)
+                node.effects.append(refused)
             return
         number = self.last_job = self.last_job + 1
         job = Job(
@@ -259,7 +262,7 @@ class JobTable(Lifecycle):
         )
         self._enter(job, listener)
         if node.audible:
-            node.effects.append(Created(command.session, job, listener is not None))
+            node.effects.append(Created(command.session, job, listener is not None, ticket=command.ticket))
         if command.due > self.now:
             job.due = command.due
             self.deadlines.set(command.due, number)
@@ -277,6 +280,13 @@ class JobTable(Lifecycle):
             self.waiting.append(job)
         if function.sleepers:
             self._wake(function)
+
+    def _joined(self, node: Node, command: c.Submit, job: Job, again: bool) -> Effect:  # noqa: FBT001 - one caller
+        """Answer a submit that joined a job."""
+        holder: Session | None = job.holder
+        if holder is not None and holder.node is not node:
+            return Joined(command.session, job, command, holder.node.name, holder.node.incarnation, again)
+        return Created(command.session, job, not command.background, again, command.ticket)
 
     # -- giving jobs to workers --------------------------------------------------------------------
 
@@ -341,7 +351,7 @@ class JobTable(Lifecycle):
 
     def _finish(self, node: Node, command: c.Finish) -> None:
         job = self._held(node, command.session, command.job)
-        if job is not None:
+        if job is not None and job.attempts == command.attempts:
             self._remove(job)
             if node.audible:
                 node.effects.append(Ended(command.session, job))

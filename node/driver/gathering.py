@@ -135,6 +135,11 @@ class Gathering:
         if not self._urgent:
             self._hurry()
 
+    def expedite(self) -> None:
+        """Let nothing that was proposed here so far wait for company."""
+        if self._gathering and not self._urgent:
+            self._hurry()
+
     @property
     def backlog(self) -> int:
         """Bytes of workload proposed and not applied."""

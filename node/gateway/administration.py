@@ -54,14 +54,27 @@ class Administration:
         elif isinstance(command, p.ShowMaxQueue):
             self._list(connection, lambda: self._limits(command.function))
         else:
-            connection.waiting += 1
-            self._gateway.driver.propose(_change(connection.number, command))
+            self._change(connection, _change(connection.number, command))
+
+    def _change(self, connection: Connection, change: Command) -> None:
+        """Bring a change before the table; one that depends on which jobs there are, once it knows of all ends."""
+        connection.waiting += 1
+        if not isinstance(change, Cancel | DropFunction):
+            self._gateway.driver.propose(change)
+            return
+
+        def known() -> None:
+            connection.reading_table = False
+            self._gateway.driver.propose(change)
+
+        connection.reading_table = True
+        self._gateway.reads.when_all_known(known)
 
     def _list(self, connection: Connection, rows: Callable[[], Iterator[bytes]]) -> None:
         """Send a list once the table knows what was asked before, and let nothing overtake it."""
         connection.waiting += 1
         connection.reading_table = True
-        self._gateway.driver.when_current(lambda: self._send_piece(connection, rows()))
+        self._gateway.reads.when_all_known(lambda: self._send_piece(connection, rows()))
 
     def _send_piece(self, connection: Connection, rows: Iterator[bytes]) -> None:
         if connection.closed:

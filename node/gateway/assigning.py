@@ -12,7 +12,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import Assigned, Ended, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
+from cluster.jobs import Assigned, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
 from node.gateway.connection import Connection
 from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
 
@@ -74,7 +74,7 @@ class Assigning:
             if timer is not None:
                 timer.cancel()
 
-    def drop(self, worker: WorkerSession, effect: Revoked | Ended) -> bool:
+    def drop(self, worker: WorkerSession, effect: Revoked) -> bool:
         """Let go of a job that is reserved no more; tell whether it was."""
         for kept in worker.reserved:
             if kept[0] is effect.job:

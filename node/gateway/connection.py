@@ -64,10 +64,23 @@ PIPELINED: Final = frozenset(
 log = structlog.get_logger()
 
 
+class Owed:
+    """The place of an answer that is not known yet, though later ones may be."""
+
+    __slots__ = ("behind", "packet")
+
+    def __init__(self) -> None:
+        self.packet = b""
+        """The answer; empty: not known."""
+        self.behind: list[bytes] = []
+        """What is to be sent behind it."""
+
+
 class Connection(asyncio.Protocol):
     """One connection. `number` is its session number: unique for the life of the process."""
 
     __slots__ = (
+        "_blocked",
         "_decoder",
         "_ended",
         "_gateway",
@@ -78,6 +91,7 @@ class Connection(asyncio.Protocol):
         "_queued",
         "_quota",
         "_reading",
+        "_ready",
         "_tired",
         "_transport",
         "client_id",
@@ -121,6 +135,11 @@ class Connection(asyncio.Protocol):
         self._decoder = ServerDecoder(gateway.max_packet)
         self._inbox: deque[Message] = deque()
         self._out: list[bytes] = []
+        """What is to be sent next."""
+        self._blocked: deque[Owed] = deque()
+        """Answers that are not known yet, in the order in which they are owed."""
+        self._ready = self._out
+        """What can be written: all of `_out`, or what comes before the first answer that is not known."""
         self._queued = False
         """Whether what is to be sent will be at the end of this turn."""
         self._transport: asyncio.Transport
@@ -202,6 +221,8 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._inbox.clear()
         self._out.clear()
+        self._ready.clear()
+        self._blocked.clear()
         self._gateway.disconnected(self, error)
 
     # -- messages -----------------------------------------------------------------------------------------------------
@@ -329,6 +350,33 @@ class Connection(asyncio.Protocol):
         """Send together with what this connection is sent next; who says so sees to a `flush` if that does not come."""
         self._out.append(data)
 
+    def owe(self) -> Owed:
+        """Keep the next place for an awaited answer: whatever is sent from now on goes behind it."""
+        owed = Owed()
+        self._blocked.append(owed)
+        self._out = owed.behind
+        return owed
+
+    def give(self, owed: Owed, packet: bytes) -> None:
+        """Send the answer that a place was kept for, as soon as those before it are known."""
+        owed.packet = packet
+        blocked = self._blocked
+        while blocked and blocked[0].packet:
+            known = blocked.popleft()
+            self._ready.append(known.packet)
+            self._ready += known.behind
+        if not blocked:
+            self._out = self._ready
+        if self._ready and not self._queued:
+            self._queued = True
+            self._gateway.send_later(self)
+        self.answered()
+
+    @property
+    def withheld(self) -> int:
+        """Give the bytes that wait behind answers which are not known."""
+        return sum(len(packet) for owed in self._blocked for packet in owed.behind)
+
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Call back in a later turn, once the peer has read most of what it was sent."""
         self._on_writable = callback
@@ -337,7 +385,7 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> bool:
         """Write what has gathered, in one piece; tell whether there was anything."""
-        out = self._out
+        out = self._ready
         self._queued = False
         if not out or self.closed:
             return False

@@ -20,6 +20,7 @@ from cluster.jobs import (
     Ended,
     Failed,
     Job,
+    Joined,
     NoJob,
     Outcome,
     Refusal,
@@ -40,6 +41,9 @@ from node.gateway.assigning import Assigning
 from node.gateway.company import Company
 from node.gateway.connection import Connection
 from node.gateway.draining import Draining
+from node.gateway.holders import Holders
+from node.gateway.joins import Joins
+from node.gateway.reads import Reads
 from node.gateway.telling import Telling
 from node.gateway.worker import WorkerSession
 from node.relay import Parcel, Send
@@ -109,6 +113,9 @@ class Gateway:
         self.telling = Telling(self, send)
         self.relay = self.telling.relay
         self._listening = self.telling.listening
+        self.holders = Holders(self)
+        self.joins = Joins(self)
+        self.reads = Reads(self)
         self.assigning = Assigning(self)
         self._company = Company(self)
         self._draining = Draining(self)
@@ -118,6 +125,7 @@ class Gateway:
         # Each handler takes its own kind of effect, which no type of a dict can say.
         self._effects: dict[type[Any], Callable[[Any], None]] = {
             Created: self._created,
+            Joined: self.joins.joined,
             Refused: self._refused,
             Assigned: self.assigning.assigned,
             NoJob: self.assigning.no_job,
@@ -165,6 +173,7 @@ class Gateway:
         """Let a connection go; the table gives back what it held."""
         self.connections.pop(connection.number, None)
         self.assigning.forget(connection)
+        self.joins.disconnected(connection.number)
         self.telling.disconnected(connection.number)
         worker = connection.worker
         if worker is not None:
@@ -205,26 +214,6 @@ class Gateway:
         self.assigning.tell_taken()
         self._administration.answer(connection, command)
 
-    def when_settled(self, connection: Connection, answer: Callable[[], None]) -> None:
-        """Answer from the table once everything that was asked here before is in it."""
-        self.driver.when_settled(self._held_answer(connection, answer))
-
-    def when_current(self, connection: Connection, answer: Callable[[], None]) -> None:
-        """Answer from the table once everything that any node has acknowledged by now is in it."""
-        self.driver.when_current(self._held_answer(connection, answer))
-
-    def _held_answer(self, connection: Connection, answer: Callable[[], None]) -> Callable[[], None]:
-        def give() -> None:
-            connection.reading_table = False
-            if not connection.closed:
-                answer()
-                connection.answered()
-
-        self.assigning.tell_taken()
-        connection.waiting += 1
-        connection.reading_table = True
-        return give
-
     # -- turns --------------------------------------------------------------------------------------------------------
 
     def send_later(self, connection: Connection) -> None:
@@ -260,10 +249,15 @@ class Gateway:
             self._flush.cancel()
             self._flush = None
         self.unflushed = False
+        holders = self.holders
+        if holders.busy:
+            holders.check()
         if self._unsent:
             unsent, self._unsent = self._unsent, []
             for connection in unsent:
                 connection.flush()
+        if holders.unsent:
+            holders.send()
         relay = self.relay
         if relay.unsent or relay.owed:
             relay.flush()
@@ -279,7 +273,7 @@ class Gateway:
         position, end = 0, len(effects)
         while position < end:
             effect = effects[position]
-            if type(effect) is Created and not effect.listens:
+            if type(effect) is Created and not effect.listens and not effect.ticket:
                 position = self._acknowledge(effects, position)
             else:
                 handlers[type(effect)](effect)
@@ -293,7 +287,7 @@ class Gateway:
         packets = []
         while position < len(effects):
             effect = effects[position]
-            if type(effect) is not Created or effect.session != session or effect.listens:
+            if type(effect) is not Created or effect.session != session or effect.listens or effect.ticket:
                 break
             packets.append(encode_job_created(effect.job.handle))
             position += 1
@@ -303,22 +297,30 @@ class Gateway:
         return position
 
     def _created(self, effect: Created) -> None:
+        job = effect.job
+        packet = encode_job_created(job.handle)
         connection = self.connections.get(effect.session)
-        if connection is not None:
-            job = effect.job
-            packet = encode_job_created(job.handle)
+        if effect.ticket:
+            self.joins.answer(effect.ticket, packet)
+        elif connection is not None:
             if job.background:
                 connection.send(packet)
             else:
                 self._company.announce(connection, packet)
-            if not self._listening.created(effect.session, job) and effect.again:
-                self.telling.again(effect.session, job)
+        if connection is None:
+            return
+        if effect.listens and not self._listening.created(effect.session, job) and effect.again:
+            self.telling.again(effect.session, job)
+        if not effect.ticket:
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
+        packet = _REFUSALS[effect.refusal]
         connection = self.connections.get(effect.session)
-        if connection is not None:
-            connection.answer(_REFUSALS[effect.refusal])
+        if effect.ticket:
+            self.joins.answer(effect.ticket, packet)
+        elif connection is not None and not self.joins.refused(effect):
+            connection.answer(packet)
 
     def _settled(self, effect: Settled) -> None:
         connection = self.connections.get(effect.session)
@@ -363,6 +365,7 @@ class Gateway:
     def tick(self) -> None:
         """See to what nothing else reminds of."""
         self.telling.tick()
+        self.joins.tick()
         if self.draining:
             self._draining.go_on()
 
@@ -421,6 +424,8 @@ class Gateway:
         self.connections.clear()
         self.progress.clear()
         self.untold_progress.clear()
+        self.holders.reset()
+        self.joins.reset()
         self.telling.reset()
 
     def close(self) -> None:

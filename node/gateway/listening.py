@@ -34,6 +34,8 @@ class Listening:
         """The end of each job whose end is not in the table yet, by job and by the session that was told."""
         self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
         """The job, and the node and incarnation that has the word, by job number and session."""
+        self._held: dict[tuple[int, int], list[Report | Concluded]] = {}
+        """By job number and session: what came for those whose submit is not answered yet (`joins`)."""
 
     def reported(self, report: Report) -> None:
         """Pass on a report of another node's worker."""
@@ -41,16 +43,58 @@ class Listening:
             self._pass_on(session, report)
 
     def created(self, session: int, job: Job) -> bool:
-        """Note that a session has just been told that it listens to a job; tell whether it heard the end at once."""
-        if self.told and (told := self.told.get(job.number)) is not None and session in told:
-            # It asked again, after it had been told, for a job that is not out of the table yet.
-            report = told[session]
-            self._say(session, report.kind, report.args)
+        """Note that a session has just been told that it listens to a job; tell whether it was told the end before."""
+        if self.told and self.listens_again(session, job):
             return True
         if self._early and (reports := self._early.pop((job.number, session), None)) is not None:
             for report in reports:
                 self._pass_on(session, report)
         return False
+
+    def listens_again(self, session: int, job: Job) -> bool:
+        """Let a session that was told a job's end hear of it once more; tell whether it was told.
+
+        The job is run again, and the session has submitted it again since.
+        """
+        return self._forget(job.number, session)
+
+    # -- those whose submit is not answered yet -----------------------------------------------------------------------
+
+    def hold(self, session: int, job: Job) -> bool:
+        """Keep what comes for a session until `release` or `discard`; tell whether the end has come already."""
+        self._held[job.number, session] = list(self._early.pop((job.number, session), ()))
+        return self.has_end(session, job)
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether anything is kept for anybody."""
+        return bool(self._held)
+
+    def keep(self, session: int, job: Job, kind: PacketType, args: list[bytes]) -> bool:
+        """Keep what a worker here says for a session, if its reports are to be kept; tell whether they are."""
+        kept = self._held.get((job.number, session))
+        if kept is None:
+            return False
+        kept.append(Report(job.number, [session], kind, args))
+        return True
+
+    def has_end(self, session: int, job: Job) -> bool:
+        """Tell whether the worker's last word is among what is kept for a session."""
+        return any(type(each) is Report and each.kind in FINAL for each in self._held[job.number, session])
+
+    def release(self, session: int, job: Job) -> None:
+        """Pass on what was kept for a session, and keep nothing any more."""
+        kept = self._held.pop((job.number, session))
+        for effect in [each for each in kept if isinstance(each, Concluded)]:
+            self.concluded(effect)
+        for report in [each for each in kept if isinstance(each, Report)]:
+            self._pass_on(session, report)
+
+    def discard(self, session: int, job: Job) -> None:
+        """Forget what was kept for a session."""
+        self._held.pop((job.number, session), None)
+
+    # -- the end of a job ---------------------------------------------------------------------------------------------
 
     def note_told(self, session: int, report: Report) -> None:
         """Note that a worker here has told a session a job's end that the log does not know of, and may never."""
@@ -67,6 +111,9 @@ class Listening:
     def concluded(self, effect: Concluded) -> None:
         """Note that the log knows of the end of a job that ran elsewhere."""
         job, session = effect.job, effect.session
+        if self._held and (kept := self._held.get((job.number, session))) is not None:
+            kept.append(effect)
+            return
         if self._forget(job.number, session):
             return
         self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
@@ -100,15 +147,21 @@ class Listening:
             self._early = {key: reports for key, reports in self._early.items() if key[1] != session}
         if self._awaiting:
             self._awaiting = {key: word for key, word in self._awaiting.items() if key[1] != session}
+        if self._held:
+            self._held = {key: kept for key, kept in self._held.items() if key[1] != session}
 
     def reset(self) -> None:
         """Forget everybody."""
         self._early.clear()
+        self._held.clear()
         self.told.clear()
         self._awaiting.clear()
 
     def _pass_on(self, session: int, report: Report) -> None:
         key = (report.job, session)
+        if self._held and key in self._held:
+            self._held[key].append(report)
+            return
         if key in self._awaiting:
             if report.kind in FINAL:
                 del self._awaiting[key]

@@ -39,7 +39,7 @@ def _passing(gateway: "Gateway", kind: PacketType) -> Callable[[Connection, list
     def report(connection: Connection, args: list[bytes]) -> None:
         job = _held(connection, args[0])
         if job is not None:
-            if job.listeners:
+            if job.listeners or telling.expected:
                 telling.tell(job, kind, args)
         elif not _muted(connection, args[0]):
             connection.send(_NOT_HELD_DATA)
@@ -56,7 +56,7 @@ def _status(gateway: "Gateway") -> Callable[[Connection, list[bytes]], None]:
             if not _muted(connection, args[0]):
                 connection.send(_NOT_HELD)
             return
-        if job.listeners:
+        if job.listeners or telling.expected:
             telling.tell(job, PacketType.WORK_STATUS, args)
         gateway.progress[job.number] = (parse_progress(args[1]), parse_progress(args[2]))
         if job.number not in gateway.untold_progress:
@@ -90,7 +90,7 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         if kind is PacketType.WORK_EXCEPTION:
             worker.excepted.append(handle)
         listeners = job.listeners
-        if listeners:
+        if listeners or telling.expected:
             telling.tell(job, kind, args)
         telling.endings[job.number] = (kind, args, tuple(listeners))
         if gateway.progress:
@@ -98,9 +98,10 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         untold.pop(job.number, None)
         # Until the table knows, a restart would run the job again: that matters where somebody was promised it runs.
         if job.background:
-            driver.propose_promptly(Finish(connection.number, job.number))
+            driver.propose_promptly(Finish(connection.number, job.number, job.attempts))
         else:
-            driver.propose_lazily(Finish(connection.number, job.number))
+            driver.propose_lazily(Finish(connection.number, job.number, job.attempts))
+        telling.last_end = driver.numbered
 
     return report
 

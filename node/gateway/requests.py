@@ -7,7 +7,7 @@ reports of workers on their jobs (`node.gateway.reports`).
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Command, Grab, Identify, Park, Submit
+from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Command, Grab, Identify, Job, Park, Submit
 from node.gateway.connection import Connection
 from node.gateway.worker import NO_JOB, NOOP
 from protocol import Fault, PacketType, encode_error, encode_response, option_name, parse_epoch, parse_timeout
@@ -113,30 +113,26 @@ class _Requests:
 
     def _refuse(self, connection: Connection, fault: Fault) -> None:
         """Answer a request that is not fit for the table, in its turn."""
-        self._gateway.when_settled(connection, lambda: connection.send(encode_error(fault.code, fault.text)))
+        self._gateway.reads.when_settled(connection, lambda: connection.send(encode_error(fault.code, fault.text)))
 
     def get_status(self, connection: Connection, args: list[bytes]) -> None:
         handle = args[0]
 
-        def answer() -> None:
-            job = self._table.find(handle)
-            if job is None or job.number in self._gateway.telling.endings:
+        def answer(job: Job | None) -> None:
+            if job is None:
                 values = [b"0"] * 4
             else:
                 numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
                 values = [b"1", b"%d" % job.runs, b"%d" % numerator, b"%d" % denominator]
             connection.send(encode_response(PacketType.STATUS_RES, handle, *values))
 
-        # What is not here may be on another node: any node answers for any job.
-        known = self._table.find(handle) is not None
-        (self._gateway.when_settled if known else self._gateway.when_current)(connection, answer)
+        self._gateway.reads.when_known(connection, lambda: self._table.find(handle), answer)
 
     def get_status_unique(self, connection: Connection, args: list[bytes]) -> None:
         unique = args[0]
 
-        def answer() -> None:
-            job = self._table.find_unique(unique) if unique else None
-            if job is None or job.number in self._gateway.telling.endings:
+        def answer(job: Job | None) -> None:
+            if job is None:
                 values = [b"0"] * 5
             else:
                 numerator, denominator = self._gateway.progress.get(job.number, (job.numerator, job.denominator))
@@ -145,8 +141,7 @@ class _Requests:
                 values = [b"%d" % number for number in numbers]
             connection.send(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *values))
 
-        known = self._table.find_unique(unique) is not None
-        (self._gateway.when_settled if known else self._gateway.when_current)(connection, answer)
+        self._gateway.reads.when_known(connection, lambda: self._table.find_unique(unique) if unique else None, answer)
 
     def echo(self, connection: Connection, args: list[bytes]) -> None:
         connection.send(encode_response(PacketType.ECHO_RES, args[0]))

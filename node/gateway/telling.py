@@ -1,7 +1,8 @@
 """What workers say of their jobs, on its way to whoever listens: here at once, elsewhere by way of their nodes.
 
-The table learns of a job's end later than the listeners. Until it does the end is kept, for those who begin to listen
-meanwhile. Not for: what workers may say, and what the table is told (`reports`); what listeners here are told of jobs
+The table learns of a job's end later than the listeners. Until it does the end is kept, for those here who begin to
+listen meanwhile: their submits came before it. Those of other nodes ask first (`holders`). Not for: what workers may
+say, and what the table is told (`reports`); what listeners here are told of jobs
 that run elsewhere, and when (`listening`); how reports get to other nodes (`node.relay`).
 """
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
 from node.gateway.listening import FINAL, Listening
-from node.relay import Parcel, Relay, Report, Send
+from node.relay import Answer, Item, Parcel, Query, Relay, Report, Send
 from protocol import PacketType, encode_passed_on
 
 if TYPE_CHECKING:
@@ -30,8 +31,11 @@ class Telling:
         """`send` takes reports to other nodes."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
-        self._overdue: dict[int, Ending] = {}
-        """Of the jobs that a worker here ended when their time was over: the table may take its word all the same."""
+        self.last_end = 0
+        """The number of the newest command by which a worker here ended a job."""
+        self.expected: dict[int, dict[tuple[str, int], set[int]]] = {}
+        """Who listens on other nodes, as those have said before the table here knew: job, node and incarnation,
+        sessions."""
         self._repeats: dict[int, dict[bytes, int]] = {}
         """How many times more than once a session asked for the same job, by session and handle: each time has its own
         reports, or a client that counts them would wait for ever."""
@@ -40,7 +44,7 @@ class Telling:
         self._table = gateway.table
         self._connections = gateway.connections
         self.relay = Relay(self._table, self._name, send, self._reported)
-        """The reports to other nodes, and from them."""
+        """What goes to other nodes, and comes from them."""
         self.listening = Listening(self._name, self._table, self._say)
         """Those here who listen to jobs that run elsewhere."""
 
@@ -49,20 +53,40 @@ class Telling:
     def tell(self, job: Job, kind: PacketType, args: list[bytes], listeners: Iterable[Session] | None = None) -> None:
         """Send a worker's report on a job to those who listen, wherever they are; to `listeners`, if given, only."""
         here = self._name
+        expected = self.expected.get(job.number) if listeners is None and self.expected else None
         if listeners is None:
             listeners = job.listeners if not self.listening.told else self._who_may_hear(job)
         elsewhere: dict[Node, list[int]] | None = None
         for listener in listeners:
             if listener.node.name == here:
-                self._say(listener.number, kind, args)
+                if not (self.listening.holds and self.listening.keep(listener.number, job, kind, args)):
+                    self._say(listener.number, kind, args)
             elif elsewhere is None:
                 elsewhere = {listener.node: [listener.number]}
             else:
                 elsewhere.setdefault(listener.node, []).append(listener.number)
         if elsewhere is not None:
             for node, sessions in elsewhere.items():
-                self.relay.report(node.name, node.incarnation, Report(job.number, sessions, kind, args))
+                self.relay.put(node.name, node.incarnation, Report(job.number, sessions, kind, args))
             self._gateway.flush_later()
+        if expected is not None:
+            self._tell_expected(job, kind, args, expected)
+
+    def _tell_expected(
+        self, job: Job, kind: PacketType, args: list[bytes], expected: dict[tuple[str, int], set[int]]
+    ) -> None:
+        """Send a report to those who listen on other nodes and whom the table here does not know as listeners yet."""
+        known = {(listener.node.name, listener.node.incarnation, listener.number) for listener in job.listeners}
+        for (node, incarnation), sessions in expected.items():
+            missing = sorted(session for session in sessions if (node, incarnation, session) not in known)
+            there = self._table.nodes.get(node)
+            if missing and (there is None or there.incarnation <= incarnation):
+                self.relay.put(node, incarnation, Report(job.number, missing, kind, args))
+        self._gateway.flush_later()
+
+    def expect(self, job: int, node: str, incarnation: int, session: int) -> None:
+        """Send a session of another node what a worker here says of a job from now on."""
+        self.expected.setdefault(job, {}).setdefault((node, incarnation), set()).add(session)
 
     def _who_may_hear(self, job: Job) -> Iterable[Session]:
         """Leave out who has been told the job's end before."""
@@ -115,7 +139,16 @@ class Telling:
         self.relay.received(node, parcel)
         self._gateway.flush_later()
 
-    def _reported(self, report: Report) -> None:
+    def _reported(self, node: str, incarnation: int, item: Item) -> None:
+        """Take an item from another node."""
+        if type(item) is Report:
+            self._pass_on(item)
+        elif type(item) is Query:
+            self._gateway.holders.queried(node, incarnation, item)
+        elif type(item) is Answer:
+            self._gateway.holders.answered(node, incarnation, item)
+
+    def _pass_on(self, report: Report) -> None:
         """Pass on what a worker of another node says."""
         sessions = [session for session in report.sessions if session in self._connections]
         ending = self.endings.get(report.job)
@@ -129,11 +162,11 @@ class Telling:
 
     def revoked(self, job: Job) -> None:
         """Note that a job was taken from its worker here, which may have ended it by then."""
+        self.expected.pop(job.number, None)
         ending = self.endings.pop(job.number, None)
         if ending is None:
             return
         # Its time limit was over: they have its result although it has to run again.
-        self._overdue[job.number] = ending
         kind, args, told = ending
         report = Report(job.number, [], kind, args)
         for listener in told:
@@ -141,23 +174,20 @@ class Telling:
                 self.listening.note_told(listener.number, report)
 
     def ended(self, effect: Ended) -> None:
-        """Tell how the job ended those who began to listen while its end was on its way to the table."""
+        """Tell how the job ended those here who began to listen while its end was on its way to the table."""
         job = effect.job
         ending = self.endings.pop(job.number, None)
+        if self.expected:
+            self.expected.pop(job.number, None)
         if self.listening.told:
             self.listening.ended(job.number)
-        if self._overdue and (overdue := self._overdue.pop(job.number, None)) is not None:
-            ending = ending or overdue
-            # It was kept for the same worker once more when the table heard of the end.
-            connection = self._connections.get(effect.session)
-            if connection is not None and connection.worker is not None:
-                self._gateway.assigning.drop(connection.worker, effect)
         if self._gateway.draining:
             self._gateway.check_drained()
         if ending is not None and job.listeners:
             kind, args, told = ending
             if told != tuple(job.listeners):
-                self.tell(job, kind, args, [listener for listener in job.listeners if listener not in told])
+                here = [each for each in job.listeners if each.node.name == self._name and each not in told]
+                self.tell(job, kind, args, here)
 
     def concluded(self, effect: Concluded) -> None:
         """Note that a job ended that ran elsewhere: whoever listens here is told by its worker's node."""
@@ -166,6 +196,8 @@ class Telling:
 
     def failed(self, effect: Failed) -> None:
         """Tell a listener that a job is over whose end its worker does not say, unless it did."""
+        if self._gateway.joins and self._gateway.joins.failed(effect.session, effect.job):
+            return
         if self.listening.failed(effect.session, effect.job):
             return
         self._say(effect.session, PacketType.WORK_FAIL, [effect.job.handle])
@@ -176,12 +208,14 @@ class Telling:
         """Look after what other nodes owe this one, and this one them."""
         self.listening.tick()
         self.relay.tick()
-        if self._overdue:
-            self._overdue = {number: ending for number, ending in self._overdue.items() if number in self._table.jobs}
+        if self.expected:
+            jobs, last = self._table.jobs, self._table.last_job
+            self.expected = {number: who for number, who in self.expected.items() if number in jobs or number > last}
 
     def reset(self) -> None:
         """Forget all of them: the table has let them go."""
         self.endings.clear()
-        self._overdue.clear()
+        self.expected.clear()
+        self.last_end = 0
         self._repeats.clear()
         self.listening.reset()

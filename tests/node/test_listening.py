@@ -12,6 +12,7 @@ from cluster.jobs import (
     Finish,
     Grab,
     JobTable,
+    Joined,
     NodeDown,
     NodeUp,
     Progress,
@@ -51,10 +52,18 @@ class Scene:
         for effect in self.table.apply(propose(1, made)):
             if isinstance(effect, Created) and effect.listens:
                 self.listening.created(effect.session, effect.job)
+            elif isinstance(effect, Joined) and not (effect.submit.background or effect.again):
+                self.listening.hold(effect.session, effect.job)
+                self.listening.release(effect.session, effect.job)
             elif isinstance(effect, Concluded):
                 self.listening.concluded(effect)
             elif isinstance(effect, Failed) and not self.listening.failed(effect.session, effect.job):
                 self.said.append((effect.session, P.WORK_FAIL, [effect.job.handle]))
+
+    def next(self, node: str) -> int:
+        """Number the next command of a node."""
+        self._numbers[node] += 1
+        return self._numbers[node]
 
     def submit(self, session: int = CLIENT, *, background: bool = False):
         return ("here", Submit(session, b"f", b"u", b"", 1, background))
@@ -170,13 +179,15 @@ class TestAnEndThatTheLogKnows:
 
 
 class TestWhoWasTold:
-    def test_is_told_again_when_it_asks_again_for_a_job_that_is_not_out_of_the_table(self, scene):
+    def test_is_told_the_end_of_another_run_when_it_submits_the_job_again_that_is_to_be_run_again(self, scene):
         job = scene.run()
         scene.report(job, P.WORK_COMPLETE, b"r")
+        scene.entry(("here", NodeDown("there", 1)))
         scene.entry(scene.submit())
-        scene.entry(scene.finish(job))
         scene.listening.tick()
-        assert scene.hears() == [(P.WORK_COMPLETE, b"r")] * 2
+        assert scene.hears() == [(P.WORK_COMPLETE, b"r")]
+        scene.report(job, P.WORK_COMPLETE, b"again")
+        assert scene.hears() == [(P.WORK_COMPLETE, b"again")]
 
     def test_is_not_told_again_when_it_asks_again_in_the_background(self, scene):
         job = scene.run()
@@ -212,6 +223,53 @@ class TestWhoWasTold:
         scene.report(job, P.WORK_COMPLETE, b"r")
         scene.listening.reset()
         assert not scene.listening.was_told(CLIENT, job)
+
+
+class TestASubmitThatIsNotAnsweredYet:
+    """It joined a job that a worker of another node has, which may have ended before."""
+
+    @pytest.fixture
+    def joined(self, scene):
+        """A second client here has joined the job."""
+        scene.entry(("here", SessionOpen(2, "")))
+        number = scene.run()
+        job = scene.table.jobs[number]
+        scene.table.apply(propose(1, [Batch("here", 1, scene.next("here"), [Submit(2, b"f", b"u", b"", 1, False)])]))  # noqa: FBT003
+        assert not scene.listening.hold(2, job)
+        return job
+
+    def test_hears_what_came_meanwhile_once_it_is(self, scene, joined):
+        scene.report(joined.number, P.WORK_DATA, b"1", sessions=(2,))
+        scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
+        assert scene.said == []
+        assert scene.listening.has_end(2, joined)
+        scene.listening.release(2, joined)
+        assert [(kind, args[-1]) for _, kind, args in scene.said] == [(P.WORK_DATA, b"1"), (P.WORK_COMPLETE, b"r")]
+
+    def test_waits_for_the_worker_s_word_though_the_log_knew_of_the_end_before(self, scene, joined):
+        scene.entry(scene.finish(joined.number))
+        scene.listening.release(2, joined)
+        assert scene.said == []
+        scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
+        assert scene.said == [(2, P.WORK_COMPLETE, [b"H:1", b"r"])]
+
+    def test_hears_nothing_of_a_job_that_it_does_not_wait_for_after_all(self, scene, joined):
+        scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
+        scene.entry(scene.finish(joined.number))
+        scene.listening.discard(2, joined)
+        scene.entry(("here", NodeDown("there", 1)))
+        scene.listening.tick()
+        assert [session for session, *_ in scene.said if session == 2] == []
+
+    @pytest.mark.parametrize(
+        "forget", [lambda listening: listening.disconnected(2), lambda listening: listening.reset()]
+    )
+    def test_is_forgotten_with_its_session(self, scene, joined, forget):
+        scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
+        forget(scene.listening)
+        scene.listening.discard(2, joined)
+        assert scene.listening._held == {}
+        assert scene.said == []
 
 
 class TestASession:

@@ -21,7 +21,7 @@ class Node:
         self.told: list[bytes] = []
         self.sent: list[bytes] = []
         self.room = True
-        self.relay = Relay(table, name, self._send, lambda report: self.told.append(report.args[-1]))
+        self.relay = Relay(table, name, self._send, lambda node, incarnation, report: self.told.append(report.args[-1]))
         self.relay.begin(1)
 
     def _send(self, node: str, parcel: Parcel) -> bool:
@@ -32,7 +32,7 @@ class Node:
     def say(self, *words: bytes, to: int = 1) -> None:
         """Report something to the other end's incarnation."""
         for word in words:
-            self.relay.report(_other(self.name), to, Report(7, [1], P.WORK_DATA, [b"H:7", word]))
+            self.relay.put(_other(self.name), to, Report(7, [1], P.WORK_DATA, [b"H:7", word]))
         self.relay.flush()
 
 
@@ -94,7 +94,7 @@ class TestReports:
         monkeypatch.setattr(module, "MAX_GATHERED", 8)  # the handle counts, too
         pair.a.say(b"1", b"2", b"3", b"x" * 100, b"4")
         parcels = [_decoder.decode(data) for data in pair.a.sent]
-        assert [len(parcel.reports) for parcel in parcels] == [2, 1, 1, 1]
+        assert [len(parcel.items) for parcel in parcels] == [2, 1, 1, 1]
         pair.carry()
         assert pair.b.told == [b"1", b"2", b"3", b"x" * 100, b"4"]
 

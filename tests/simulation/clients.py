@@ -184,12 +184,11 @@ class Client(Caller):
         world = self.world
         assert self.wire is not None
         world.calls.created(call, handle)
-        index = self.wire.created.popleft()
         self._handle = handle
         if submission.background:
             job = number_of(handle)
             assert job is not None
-            world.promises.acknowledged(job, index)
+            world.promises.acknowledged(job, self.wire.created[job])
             if world.chance(0.04):
                 self.ask_line(b"cancel job " + handle)
             self.remaining -= 1

@@ -5,7 +5,6 @@ keep their order. What the node has written arrives, whatever becomes of its pro
 that ends is lost with it. Not for: what the bytes say, which is for the actors and the gateway.
 """
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -60,8 +59,8 @@ class Wire:
         self.incarnation = 0
         self.runs: dict[bytes, Run] = {}
         """The runs that the actor began with what came over this connection, by handle."""
-        self.created: deque[int] = deque()
-        """For each JOB_CREATED that the node owes or has sent: the index of the entry that brought it about."""
+        self.created: dict[int, int] = {}
+        """For each job that a submit made or joined: the index of the entry by which the latest one did."""
         self.left = False
         """Whether the actor has gone."""
         self.reads = True

@@ -663,10 +663,10 @@ MUTANTS = (
         "        self._early.pop((job.number, session), None)\n        return False",
     ),
     Mutant(
-        "who asks again is not told again",
+        "who was told an end hears nothing of the next run, though it submitted the job again",
         "node/gateway/listening.py",
-        "            self._say(session, report.kind, report.args)\n            return True\n",
-        "            return True\n",
+        "        return self._forget(job.number, session)\n\n    # -- those whose submit is not answered yet",
+        "        return session in self.told.get(job.number, ())\n\n    # -- those whose submit is not answered yet",
     ),
     Mutant(
         "nobody waits for the word of a job that is over",
@@ -696,8 +696,8 @@ MUTANTS = (
     Mutant(
         "who asks in the background is told",
         "cluster/jobs/table.py",
-        "node.effects.append(Created(command.session, job, listener is not None, again))\n            return",
-        "node.effects.append(Created(command.session, job, True, again))\n            return",
+        "return Created(command.session, job, not command.background, again, command.ticket)",
+        "return Created(command.session, job, True, again, command.ticket)",
     ),
     Mutant(
         "who was told by a worker here is told again by another node's",
@@ -717,11 +717,72 @@ MUTANTS = (
         "            if told != tuple(job.listeners):\n",
         "            if False:\n",
     ),
+    # Told, therefore ended
     Mutant(
-        "a word that the table took late is kept from who joined",
+        "a submit joins a job whose end was told",
+        "cluster/jobs/table.py",
+        "if holder is not None and holder.node is not node:",
+        "if False:",
+    ),
+    Mutant(
+        "a submit has joined in time whatever the worker's node answers",
+        "node/gateway/joins.py",
+        "if verdict is Verdict.RUNS or",
+        "if True or",
+    ),
+    Mutant(
+        "a submit is proposed again before the end of the job is applied",
+        "node/gateway/holders.py",
+        "self._table.nodes[node].last >= number:",
+        "True:",
+    ),
+    Mutant(
+        "a node has ended only what is on its way to the table",
+        "node/gateway/holders.py",
+        "return job in self._gateway.telling.endings or (job not in self._table.jobs and job <= self._table.last_job)",
+        "return job in self._gateway.telling.endings",
+    ),
+    Mutant(
+        "a session that another node speaks for is not sent what the worker says",
         "node/gateway/telling.py",
-        "        self._overdue[job.number] = ending\n",
+        "        self.expected.setdefault(job, {}).setdefault((node, incarnation), set()).add(session)\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "later answers overtake that of a submit which waits for another node",
+        "node/gateway/connection.py",
+        "        self._out = owed.behind\n",
         "",
+    ),
+    Mutant(
+        "what a worker here says overtakes the answer to a submit",
+        "node/gateway/telling.py",
+        "if not (self.listening.holds and self.listening.keep(listener.number, job, kind, args)):",
+        "if True:",
+    ),
+    Mutant(
+        "a status is answered without asking the worker's node",
+        "node/gateway/reads.py",
+        "if job is not None and holder is not None and holder.node.name != self._driver.name:",
+        "if False:",
+    ),
+    Mutant(
+        "lists are answered without asking the other nodes",
+        "node/gateway/reads.py",
+        "self._driver.when_current(lambda: self._gateway.holders.settle(then))",
+        "self._driver.when_current(then)",
+    ),
+    Mutant(
+        "a queue is full of jobs that have ended",
+        "node/gateway/joins.py",
+        "if effect.submit is None or effect.ticket:",
+        "if True:",
+    ),
+    Mutant(
+        "the end of one run is taken for that of the next",
+        "cluster/jobs/table.py",
+        "if job is not None and job.attempts == command.attempts:",
+        "if job is not None:",
     ),
     # Formation
     Mutant(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cluster.jobs import Created, Effect, JobTable, Proposal
+from cluster.jobs import Created, Effect, JobTable, Joined, Proposal
 from cluster.log import Entry, EntryKind
 from cluster.raft import Change, ConfigurationChange, DurableState, Position, Raft, RaftConfig, Ready
 from node.driver import Driver
@@ -141,8 +141,8 @@ class ObservedDriver(Driver):
 class ObservedGateway(Gateway):
     """The gateway."""
 
-    def __init__(self, steps: Steps, created: Callable[[int, int], None], *parts: Any) -> None:
-        """`created` is told the session and the index of each submit that is answered by a job."""
+    def __init__(self, steps: Steps, created: Callable[[int, int, int], None], *parts: Any) -> None:
+        """`created` is told the session, the job and the index of each submit that made or joined a job."""
         super().__init__(*parts)
         self._steps = steps
         self._tell_created = created
@@ -154,8 +154,8 @@ class ObservedGateway(Gateway):
         steps = self._steps
         steps.point()
         for effect in effects:
-            if type(effect) is Created:
-                self._tell_created(effect.session, steps.index)
+            if isinstance(effect, Created | Joined):
+                self._tell_created(effect.session, effect.job.number, steps.index)
         super().deliver(effects)
 
     def begin(self, incarnation: int) -> None:

@@ -149,9 +149,9 @@ class Process:
             machine.die()
         raise ViolationError(f"{self._machine.name} stopped with {type(error).__name__}: {error}") from error
 
-    def _created(self, session: int, index: int) -> None:
+    def _created(self, session: int, job: int, index: int) -> None:
         if session in self.sessions:
-            self.sessions[session].created.append(index)
+            self.sessions[session].created[job] = index
 
     # The end
 
@@ -183,7 +183,10 @@ class Process:
             "words awaited": len(telling.listening._awaiting),
             "reports that came early": len(telling.listening._early),
             "ends that were told": len(telling.listening.told),
-            "ends on their way": len(telling.endings) + len(telling._overdue),
+            "ends on their way": len(telling.endings),
+            "sessions of other nodes that are expected to listen": len(telling.expected),
+            "submits that wait for another node's word": len(self.gateway.joins) + len(telling.listening._held),
+            "questions to other nodes": int(self.gateway.holders.busy),
             "repeated requests": sum(len(repeats) for repeats in telling._repeats.values()),
             "jobs that nobody is told are taken": len(gateway.assigning.untold),
             "jobs whose progress is known": len(gateway.progress),

@@ -145,7 +145,6 @@ class Probe:
         """Take the acknowledgement."""
         if not isinstance(event, Packet) or event.kind is not PacketType.JOB_CREATED:
             raise ViolationError(f"the probe of {self._machine.name} submits a job and is told {event}")
-        wire.created.popleft()
         self.acknowledged += 1
         self.asked = 0
         self._later(self._simulation.random.randrange(400 * MS, 1200 * MS))

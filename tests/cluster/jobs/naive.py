@@ -194,7 +194,7 @@ class NaiveTable:
                     self.wake(job.function)
             case Finish():
                 job = self.held(session, command.job)
-                if job is not None:
+                if job is not None and job.attempts == command.attempts:
                     listeners = [listener.name for listener in job.listeners]
                     self.remove(job)
                     self.tell(node, ("ended", command.session, job.number, listeners))
@@ -307,15 +307,24 @@ class NaiveTable:
         for job in self.jobs_of(function.name):
             same = command.unique and job.unique == command.unique
             if same and (command.unique != b"-" or job.workload == command.workload):
+                again = ()
                 if command.background:
                     job.background = True
                 elif session not in job.listeners:
                     job.listeners.append(session)
-                self.tell(node, ("created", command.session, job.number, job.handle))
+                else:
+                    again = ("again",)
+                if job.holder is not None and job.holder.node is not node:
+                    holder = (job.holder.node.name, job.holder.node.incarnation)
+                    self.tell(node, ("joined", command.session, job.number, job.handle, holder, *again))
+                else:
+                    self.tell(node, ("created", command.session, job.number, job.handle, *again))
                 return
         limit = function.limits[command.priority]
         if limit and len(self.jobs_of(function.name)) >= limit:
-            self.tell(node, ("refused", command.session, "QUEUE_FULL"))
+            delayed = [job for job in self.jobs_of(function.name) if job.state == DELAYED]
+            held = ("held",) if delayed or any(job.holder for job in self.jobs_of(function.name)) else ()
+            self.tell(node, ("refused", command.session, "QUEUE_FULL", *held))
             return
         self.last_job += 1
         job = NaiveJob(

@@ -17,6 +17,7 @@ from cluster.jobs import (
     Job,
     JobState,
     JobTable,
+    Joined,
     NoJob,
     Refused,
     Reserved,
@@ -39,9 +40,15 @@ def describe(effect: Effect) -> tuple:
     """Give an effect as it is at this moment: it refers to live jobs."""
     match effect:
         case Created():
-            return ("created", effect.session, effect.job.number, effect.job.handle)
+            again = ("again",) if effect.again else ()
+            return ("created", effect.session, effect.job.number, effect.job.handle, *again)
+        case Joined():
+            again = ("again",) if effect.again else ()
+            holder = (effect.node, effect.incarnation)
+            return ("joined", effect.session, effect.job.number, effect.job.handle, holder, *again)
         case Refused():
-            return ("refused", effect.session, effect.refusal.name)
+            held = ("held",) if effect.submit is not None else ()
+            return ("refused", effect.session, effect.refusal.name, *held)
         case Assigned():
             return ("assigned", effect.session, effect.job.number, shown(effect.job))
         case NoJob():

@@ -1,0 +1,186 @@
+"""Ask the nodes whose workers hold jobs which of these have ended: the log may not say so yet.
+
+Clients get a result from the worker's node directly, before the command that ends the job is in the log. So for a
+moment the table holds a job whose end a client knows. Whoever must not be misled by that asks the worker's node: it
+answers which jobs have ended, and the number of its last command that ends one. It proposes what it has gathered at
+once, and the asking node waits until it has applied that number.
+
+Nobody asks about a job of this node's own workers: this node knows their ends, and its commands are applied in the
+order in which it proposed them. Questions and answers travel behind the reports of the same worker (`node.relay`), so a
+result that was sent before the answer has arrived before it. Not for: what becomes of a submit (`joins`), or of a read.
+"""
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from cluster.jobs import Node
+from node.relay import Answer, Query
+
+if TYPE_CHECKING:
+    from node.gateway.gateway import Gateway
+
+NO_JOB: Final = 0
+"""A job number that no job has: asks for the ends there have been so far."""
+
+
+class Verdict(enum.Enum):
+    """What is known of a job now that was not when the question was asked."""
+
+    RUNS = enum.auto()
+    """It had not ended on that node when the question arrived there."""
+    APPLIED = enum.auto()
+    """It had ended there, or that incarnation of the node is over. Either way the table here knows all of it by now."""
+
+
+Then = Callable[[Verdict], None]
+
+
+class _Asked:
+    """What one incarnation of another node is asked."""
+
+    __slots__ = ("gathered", "incarnation", "sent")
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.gathered: list[tuple[int, int, Then]] = []
+        """Jobs, sessions, and what to call; for the next query."""
+        self.sent: dict[int, list[tuple[int, int, Then]]] = {}
+        """The same for each query that is not answered."""
+
+
+class Holders:
+    """The questions that one node asks the others, and its answers to theirs."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._driver = gateway.driver
+        self._table = gateway.table
+        self._number = 0
+        self._asked: dict[str, _Asked] = {}
+        self._answered: list[tuple[str, int, int, Then]] = []
+        """Node, incarnation, and the number of a command: what to call once it is applied here."""
+        self.unsent = False
+        """Whether a query has gathered: `send` is to follow."""
+
+    @property
+    def busy(self) -> bool:
+        """Tell whether any question has no verdict yet: then `check` is to be called."""
+        return bool(self._asked or self._answered)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+
+    def ask(self, node: str, incarnation: int, job: int, session: int, then: Then) -> None:
+        """Ask whether a worker of this node has ended a job.
+
+        `session`, if not 0, is to be sent what the worker says of the job from then on. `then` is called later, once.
+        """
+        if self._is_over(node, incarnation):
+            self._answered.append((node, incarnation, 0, then))
+            self._gateway.flush_later()
+            return
+        asked = self._asked.get(node)
+        if asked is not None and asked.incarnation != incarnation:
+            self._over(node)
+            asked = None
+        if asked is None:
+            asked = self._asked[node] = _Asked(incarnation)
+        asked.gathered.append((job, session, then))
+        self.unsent = True
+        self._gateway.flush_later()
+
+    def settle(self, then: Callable[[], None]) -> None:
+        """Call back once every end is applied here that a client anywhere may know of now."""
+        here = self._driver.name
+        others = [node for node in self._table.nodes.values() if node.up and node.name != here]
+        left = len(others)
+
+        def one_more(_: Verdict) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        for node in others:
+            self.ask(node.name, node.incarnation, NO_JOB, 0, one_more)
+        if not others:
+            then()
+
+    def send(self) -> None:
+        """Send the queries that have gathered."""
+        self.unsent = False
+        for node, asked in self._asked.items():
+            if asked.gathered:
+                self._number += 1
+                asked.sent[self._number] = asked.gathered
+                jobs = list(dict.fromkeys((job, session) for job, session, _ in asked.gathered))
+                asked.gathered = []
+                self._gateway.relay.put(node, asked.incarnation, Query(self._number, jobs))
+
+    def answered(self, node: str, incarnation: int, answer: Answer) -> None:
+        """Take another node's answer."""
+        asked = self._asked.get(node)
+        if asked is None or asked.incarnation != incarnation:
+            return
+        ended = frozenset(answer.ended)
+        for job, _, then in asked.sent.pop(answer.number, ()):
+            if job in ended:
+                self._answered.append((node, incarnation, answer.last, then))
+            else:
+                then(Verdict.RUNS)
+        self.check()
+
+    def check(self) -> None:
+        """Call back for what the table knows by now: to be called when something has been applied."""
+        for node, asked in list(self._asked.items()):
+            if not (asked.gathered or asked.sent):
+                del self._asked[node]
+            elif self._is_over(node, asked.incarnation):
+                self._over(node)
+        if self._answered:
+            waiting, self._answered = self._answered, []
+            for node, incarnation, number, then in waiting:
+                if self._is_over(node, incarnation) or self._table.nodes[node].last >= number:
+                    then(Verdict.APPLIED)
+                else:
+                    self._answered.append((node, incarnation, number, then))
+
+    def _is_over(self, node: str, incarnation: int) -> bool:
+        known = self._table.nodes.get(node)
+        return known is None or not known.up or known.incarnation != incarnation
+
+    def _over(self, node: str) -> None:
+        asked = self._asked.pop(node)
+        for _, _, then in [*(each for sent in asked.sent.values() for each in sent), *asked.gathered]:
+            then(Verdict.APPLIED)
+
+    def reset(self) -> None:
+        """Forget every question: nobody here waits for an answer any more."""
+        self._asked.clear()
+        self._answered.clear()
+        self.unsent = False
+
+    # -- answering ----------------------------------------------------------------------------------------------------
+
+    def queried(self, node: str, incarnation: int, query: Query) -> None:
+        """Answer another node."""
+        known: Node | None = self._table.nodes.get(node)
+        if known is not None and known.incarnation > incarnation:
+            return  # it asks no more
+        telling = self._gateway.telling
+        ended = []
+        for job, session in query.jobs:
+            if self._has_ended(job):
+                ended.append(job)
+            elif session:
+                telling.expect(job, node, incarnation, session)
+        self._driver.expedite()
+        self._gateway.relay.put(node, incarnation, Answer(query.number, ended, telling.last_end))
+
+    def _has_ended(self, job: int) -> bool:
+        """Tell whether a job has ended that another node's table has in the hands of a worker here.
+
+        A job that is not in the table here, and was, has. One that this node's table does not know yet, or not yet as
+        held here, has not: this node lags behind the one that asks.
+        """
+        return job in self._gateway.telling.endings or (job not in self._table.jobs and job <= self._table.last_job)
