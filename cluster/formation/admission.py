@@ -365,6 +365,7 @@ class Admission:
         if accepted is not None and accepted.id != self.group and accepted.proposer == self._settings.node:
             self._do(Send(node, Withdrawn(accepted.id)))
         if presence.state is State.REMOVED:
+            self._changes.departed(node)
             self._do(Refuse(node, f"{self._neighbours.described(node)} was removed from the group"))
         elif (
             presence.state is State.MEMBER

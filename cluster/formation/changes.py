@@ -75,6 +75,8 @@ class Changes:
         """How often it was: not every heir may be able to take over."""
         self._missing: dict[str, int] = {}
         """Learners that nobody hears, and since when."""
+        self._departed: set[str] = set()
+        """Nodes that say that they were removed: they take part in nothing any more, whoever lets them in again."""
         self._now = 0
 
     def begin(self, configuration: Configuration) -> None:
@@ -91,11 +93,14 @@ class Changes:
         self._answers.clear()
         self._laggards.clear()
         self._missing.clear()
+        self._departed.clear()
 
     def committed(self, configuration: Configuration) -> None:
         """Take note of a configuration that was committed."""
         self._configuration = configuration
         self._commits += 1
+        for node in configuration.members:
+            self._joiners.pop(node, None)  # or its removal would be followed by its return
         if not configuration.joint:
             self._under_way = False
 
@@ -130,6 +135,11 @@ class Changes:
             self._act(Send(node if node in self._neighbours else sender, Refusal(node, clipped(reason))))
             return
         self._joiners[node] = self._now
+
+    def departed(self, node: str) -> None:
+        """Take a node's word that it was removed."""
+        if self._leads:
+            self._departed.add(node)
 
     def ask(self, origin: str, number: int, order: Order) -> None:
         """Take an operator's order that came to the member `origin`; one that is repeated is carried out once."""
@@ -277,7 +287,7 @@ class Changes:
     def _promotion(self) -> tuple[Change, ...]:
         """Make a learner a voter, in the place of members of its name that nobody hears any more."""
         for node in self._configuration.learners:
-            if not self.hears(node) or self._laggards.get(node, 0) > self._now:
+            if node in self._departed or not self.hears(node) or self._laggards.get(node, 0) > self._now:
                 continue
             namesakes = self._namesakes(node, self._neighbours.name_of(node))
             if any(map(self.hears, namesakes)):
@@ -295,7 +305,13 @@ class Changes:
         return ()
 
     def _clearance(self) -> tuple[Change, ...]:
-        """Let go of a learner that has gone before it caught up."""
+        """Let go of a learner that has gone before it caught up, or thinks itself removed.
+
+        It was removed before it had heard that it was let in, so it asked once more and was let in again.
+        """
+        for node in self._configuration.learners:
+            if node in self._departed:
+                return (Change(ChangeKind.REMOVE, node),)
         for node, since in self._missing.items():
             if self._now - since >= self._abandoned:
                 return (Change(ChangeKind.REMOVE, node),)

@@ -214,6 +214,29 @@ class TestTakingIn:
         leader.wait(2000)
         assert leader.steps() == [[(ChangeKind.REMOVE, "d-1")]]
 
+    def test_a_node_that_is_in_is_not_let_in_again_after_its_removal(self):
+        leader = Member()
+        leader.meet("d-1", state=State.JOINING, members=())
+        leader.join("d-1")
+        assert leader.steps() == [[(ChangeKind.ADD_LEARNER, "d-1")]]
+        leader.admission.proposed()
+        leader.admission.ask(Remove("b-1"))
+        leader.commit(VOTERS, ("d-1",))
+        assert leader.steps() == [[(ChangeKind.REMOVE, "b-1")]]
+        leader.admission.ask(Remove("d-1"))
+        leader.admission.proposed()
+        leader.commit(("a-1", "c-1"), ("d-1",))
+        assert leader.steps() == [[(ChangeKind.REMOVE, "d-1")]]
+        leader.admission.proposed()
+        leader.commit(("a-1", "c-1"))
+        leader.wait(200)
+        assert not leader.steps()
+
+    def test_a_learner_that_says_that_it_was_removed_is_let_go(self):
+        leader = Member(learners=("d-1",))
+        leader.meet("d-1", state=State.REMOVED)
+        assert leader.steps() == [[(ChangeKind.REMOVE, "d-1")]]
+
     def test_of_another_group_is_none_of_its_business(self):
         leader = Member()
         leader.meet("d-1", state=State.JOINING)
