@@ -240,7 +240,7 @@ class Operator:
         if not members or self._lost_members():
             return ""
         asked = self._random.choice(members)
-        target = asked if self._random.random() < 0.3 else self._random.choice(self._living)
+        target = self._random.choice((asked, self._living[-1], self._random.choice(self._living)))
         if target.name not in self._simulation.safety.configuration.members:
             return ""
         self._ordered.setdefault(target.name, "")
@@ -358,15 +358,17 @@ class Operator:
         members = [machine for machine in self._members if not self._is_removed(machine)]
         if lost and members:
             self._order(self._random.choice(members), Remove(self._random.choice(lost)))
-        if self._foundings.founding(CLUSTER) is None:
-            for machine in self._living:
-                self._release(machine)
+        for machine in self._living:
+            self._release(machine)
         self._simulation.schedule.after(3 * SECOND, self._tidy)
 
     def _release(self, machine: Machine) -> None:
         """Do what a node asks for that has accepted what nobody can tell it the outcome of any more."""
-        record, node = record_of(machine), machine.node
-        if node is not None and isinstance(record, Accepted) and self._machines[record.proposal.proposer].lost:
+        record, node, founding = record_of(machine), machine.node, self._foundings.founding(CLUSTER)
+        if node is None or not isinstance(record, Accepted):
+            return
+        founded = founding is not None and founding.group == record.proposal.id
+        if self._machines[record.proposal.proposer].lost and not founded:
             if "delete /data" not in node.membership.reason:
                 raise ViolationError(f"{machine.name} says no way out: {node.membership.reason}")
             self._replace(machine, keeps_name=True)
