@@ -113,7 +113,7 @@ class Gateway:
         self.telling = Telling(self, send)
         self.relay = self.telling.relay
         self._listening = self.telling.listening
-        self.holders = Holders(self)
+        self.holders = Holders(self, configuration.node_timeout)
         self.joins = Joins(self)
         self.reads = Reads(self)
         self.assigning = Assigning(self)
@@ -366,6 +366,8 @@ class Gateway:
         """See to what nothing else reminds of."""
         self.telling.tick()
         self.joins.tick()
+        if self.holders.busy:
+            self.holders.tick()
         if self.draining:
             self._draining.go_on()
 

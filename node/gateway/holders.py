@@ -7,12 +7,16 @@ once, and the asking node waits until it has applied that number.
 
 Nobody asks about a job of this node's own workers: this node knows their ends, and its commands are applied in the
 order in which it proposed them. Questions and answers travel behind the reports of the same worker (`node.relay`), so a
-result that was sent before the answer has arrived before it. Not for: what becomes of a submit (`joins`), or of a read.
+result that was sent before the answer has arrived before it. A node that does not answer is declared down after a
+while, unless only the link to it is lost: then a read is answered in the end from what the table knows. Not for: what
+becomes of a submit (`joins`), or of a read.
 """
 
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
 
 from cluster.jobs import Node
 from node.relay import Answer, Query
@@ -22,6 +26,11 @@ if TYPE_CHECKING:
 
 NO_JOB: Final = 0
 """A job number that no job has: asks for the ends there have been so far."""
+TIMEOUTS: Final = 2
+"""How many times the node timeout a question waits before the operator is warned, and a read is answered without: a
+node that is silent for the cluster is declared down in half of it."""
+
+log = structlog.get_logger()
 
 
 class Verdict(enum.Enum):
@@ -31,29 +40,43 @@ class Verdict(enum.Enum):
     """It had not ended on that node when the question arrived there."""
     APPLIED = enum.auto()
     """It had ended there, or that incarnation of the node is over. Either way the table here knows all of it by now."""
+    UNANSWERED = enum.auto()
+    """The node has not answered for so long that whoever asked is not to wait longer."""
 
 
 Then = Callable[[Verdict], None]
 
 
+class _Question(NamedTuple):
+    job: int
+    session: int
+    asked: float
+    """When, by the loop's clock."""
+    then: Then
+
+
 class _Asked:
     """What one incarnation of another node is asked."""
 
-    __slots__ = ("gathered", "incarnation", "sent")
+    __slots__ = ("gathered", "incarnation", "sent", "warned")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
-        self.gathered: list[tuple[int, int, Then]] = []
-        """Jobs, sessions, and what to call; for the next query."""
-        self.sent: dict[int, list[tuple[int, int, Then]]] = {}
-        """The same for each query that is not answered."""
+        self.gathered: list[_Question] = []
+        """For the next query."""
+        self.sent: dict[int, list[_Question]] = {}
+        """For each query that is not answered."""
+        self.warned = False
+        """Whether the operator knows that it does not answer."""
 
 
 class Holders:
     """The questions that one node asks the others, and its answers to theirs."""
 
-    def __init__(self, gateway: "Gateway") -> None:
+    def __init__(self, gateway: "Gateway", timeout: float) -> None:
+        """`timeout`: seconds of silence after which a node is declared down."""
         self._gateway = gateway
+        self._patience = TIMEOUTS * timeout
         self._driver = gateway.driver
         self._table = gateway.table
         self._number = 0
@@ -73,7 +96,8 @@ class Holders:
     def ask(self, node: str, incarnation: int, job: int, session: int, then: Then) -> None:
         """Ask whether a worker of this node has ended a job.
 
-        `session`, if not 0, is to be sent what the worker says of the job from then on. `then` is called later, once.
+        `session`, if not 0, is to be sent what the worker says of the job from then on; such a question waits for as
+        long as it takes. `then` is called later, once.
         """
         if self._is_over(node, incarnation):
             self._answered.append((node, incarnation, 0, then))
@@ -85,7 +109,7 @@ class Holders:
             asked = None
         if asked is None:
             asked = self._asked[node] = _Asked(incarnation)
-        asked.gathered.append((job, session, then))
+        asked.gathered.append(_Question(job, session, self._gateway.time(), then))
         self.unsent = True
         self._gateway.flush_later()
 
@@ -113,7 +137,7 @@ class Holders:
             if asked.gathered:
                 self._number += 1
                 asked.sent[self._number] = asked.gathered
-                jobs = list(dict.fromkeys((job, session) for job, session, _ in asked.gathered))
+                jobs = list(dict.fromkeys((each.job, each.session) for each in asked.gathered))
                 asked.gathered = []
                 self._gateway.relay.put(node, asked.incarnation, Query(self._number, jobs))
 
@@ -123,12 +147,36 @@ class Holders:
         if asked is None or asked.incarnation != incarnation:
             return
         ended = frozenset(answer.ended)
-        for job, _, then in asked.sent.pop(answer.number, ()):
-            if job in ended:
-                self._answered.append((node, incarnation, answer.last, then))
+        asked.warned = False
+        for question in asked.sent.pop(answer.number, ()):
+            if question.job in ended:
+                self._answered.append((node, incarnation, answer.last, question.then))
             else:
-                then(Verdict.RUNS)
+                question.then(Verdict.RUNS)
         self.check()
+
+    def tick(self) -> None:
+        """Let no read wait for long for a node that does not answer, and tell the operator of the node."""
+        overdue = self._gateway.time() - self._patience
+        for node, asked in list(self._asked.items()):
+            late = [each for sent in asked.sent.values() for each in sent if each.asked < overdue]
+            if not late:
+                continue
+            if not asked.warned:
+                asked.warned = True
+                cure = (
+                    "see that the two reach each other's mesh port; submits of keys whose jobs run there have to wait"
+                )
+                log.warning("node_does_not_answer", node=node, seconds=self._patience, cure=cure)
+            for number, sent in list(asked.sent.items()):
+                waiting = [each for each in sent if each.session or each.asked >= overdue]
+                if waiting:
+                    asked.sent[number] = waiting
+                else:
+                    del asked.sent[number]
+            for each in late:
+                if not each.session:
+                    each.then(Verdict.UNANSWERED)
 
     def check(self) -> None:
         """Call back for what the table knows by now: to be called when something has been applied."""
@@ -151,8 +199,8 @@ class Holders:
 
     def _over(self, node: str) -> None:
         asked = self._asked.pop(node)
-        for _, _, then in [*(each for sent in asked.sent.values() for each in sent), *asked.gathered]:
-            then(Verdict.APPLIED)
+        for question in [*(each for sent in asked.sent.values() for each in sent), *asked.gathered]:
+            question.then(Verdict.APPLIED)
 
     def reset(self) -> None:
         """Forget every question: nobody here waits for an answer any more."""

@@ -56,7 +56,7 @@ class Reads:
         self._end(connection, lambda: answer(job))
 
     def _decide(self, connection: Connection, find: Find, answer: Answer, verdict: Verdict) -> None:
-        if verdict is Verdict.RUNS:
+        if verdict is not Verdict.APPLIED:
             self._end(connection, lambda: answer(find()))
         else:
             self._look(connection, find, answer)

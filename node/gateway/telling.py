@@ -209,8 +209,18 @@ class Telling:
         self.listening.tick()
         self.relay.tick()
         if self.expected:
-            jobs, last = self._table.jobs, self._table.last_job
-            self.expected = {number: who for number, who in self.expected.items() if number in jobs or number > last}
+            self._forget_expected()
+
+    def _forget_expected(self) -> None:
+        """Forget whom the table knows as listeners by now, and jobs that are over."""
+        jobs, last = self._table.jobs, self._table.last_job
+        for number, expected in list(self.expected.items()):
+            job = jobs.get(number)
+            if job is not None:
+                for listener in job.listeners:
+                    expected.get((listener.node.name, listener.node.incarnation), set()).discard(listener.number)
+            if not any(expected.values()) or (job is None and number <= last):
+                del self.expected[number]
 
     def reset(self) -> None:
         """Forget all of them: the table has let them go."""

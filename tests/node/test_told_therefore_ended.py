@@ -5,6 +5,7 @@ gathering (`LAZY_DELAY`) when the next client comes: no time passes unless a tes
 """
 
 import pytest
+import structlog
 
 from protocol import UNKNOWN_JOB
 from protocol import PacketType as P
@@ -246,6 +247,45 @@ class TestAfterAClientWasToldTheEnd:
         assert full.hears() == [QUEUE_FULL]
         scene.end_and_hear()
         scene.submit(scene.peers()[whose], P.SUBMIT_JOB_BG, b"")
+
+
+class TestWhileOnlyTheLinkToTheWorkersNodeIsLost:
+    """Both nodes hear the leader, so nobody is declared down."""
+
+    @pytest.fixture
+    def parted(self, cluster):
+        scene = Scene(cluster, "c", "b")
+        cluster.cuts |= {("b", "c"), ("c", "b")}
+        return scene
+
+    def test_reads_are_answered_in_the_end_from_what_the_table_knows_and_the_operator_is_warned(self, parted):
+        client = parted.client_at.peer().say(P.GET_STATUS, parted.first)
+        operator = parted.client_at.peer().send(b"status\n")
+        with structlog.testing.capture_logs() as logs:
+            parted.cluster.wait(2)
+            assert client.hears() == operator.hears() == []
+            parted.cluster.wait(8)
+        assert client.hears() == [(P.STATUS_RES, parted.first, b"1", b"1", b"0", b"0")]
+        assert operator.hears() == [b"f\t1\t1\t1", b"."]
+        assert [(each["event"], each["node"]) for each in logs] == [("node_does_not_answer", "c")]
+
+    @pytest.mark.parametrize("kind", [P.SUBMIT_JOB, P.SUBMIT_JOB_BG])
+    def test_a_submit_of_the_same_key_waits_for_the_link(self, parted, kind):
+        client = parted.client_at.peer().say(kind, b"f", b"u", b"in")
+        parted.cluster.wait(20)
+        assert client.hears() == []
+        parted.cluster.heal()
+        parted.cluster.wait(1)
+        assert client.hears() == [(P.JOB_CREATED, parted.first)]
+
+    def test_other_clients_are_served(self, parted):
+        waiting = parted.client_at.peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        parted.cluster.wait(8)
+        client = parted.client_at.peer().say(P.SUBMIT_JOB_BG, b"g", b"u", b"in")
+        parted.cluster.settle()
+        assert [kind for kind, *_ in client.hears()] == [P.JOB_CREATED]
+        assert waiting.hears() == []
+        parted.cluster.heal()
 
 
 class TestARefusal:
