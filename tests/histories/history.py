@@ -53,6 +53,9 @@ class Run(NamedTuple):
         return f"run {self.serial} of {self.handle.decode(errors='replace')}"
 
 
+UNKNOWN = b""
+"""The handle of a job whose submit was never answered."""
+
 # What is called
 
 
@@ -101,14 +104,14 @@ class RunBegins(msgspec.Struct, frozen=True):
 
 
 class RunEnds(msgspec.Struct, frozen=True):
-    """A worker sends its final word on a job. Answered by the server's first answer to anything sent after it.
+    """A worker sends its final word on a job. Answered by the server's answer to a question sent after it.
 
     That answer shows that the server has read the word. Without such an answer the word may be lost.
     """
 
     run: Run
     failed: bool = False
-    """Whether the word is WORK_FAIL, which does not carry the run's number."""
+    """Whether clients may be told WORK_FAIL, which does not carry the run's number."""
 
 
 class RunFails(msgspec.Struct, frozen=True):
@@ -122,6 +125,11 @@ class RunFails(msgspec.Struct, frozen=True):
 
 class ClientLeaves(msgspec.Struct, frozen=True):
     """From now on the cluster may count this client's connection as closed. Never answered."""
+
+    submit: int | None = None
+    """If set, this is only about what the connection waits for since that call."""
+    handle: bytes = UNKNOWN
+    """The handle that the call was answered with, if it was."""
 
 
 Operation = (
@@ -155,10 +163,13 @@ class Status(NamedTuple):
     """What a server knows of a job."""
 
     known: bool
-    running: bool = False
+    running: bool | None = False
+    """None: the answer does not tell."""
 
     def __str__(self) -> str:
-        return ("known and running" if self.running else "known, not running") if self.known else "unknown"
+        if not self.known or self.running is None:
+            return "known" if self.known else "unknown"
+        return "known and running" if self.running else "known, not running"
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -199,6 +210,8 @@ class Recorder:
         """The unanswered `AwaitResult` calls, by connection and handle, oldest first."""
         self._ends: dict[str, list[int]] = {}
         """The unanswered `RunEnds` calls, by the worker's connection."""
+        self._asked_after: dict[str, list[int]] = {}
+        """Those of them that were sent before the worker's latest question."""
 
     def now(self) -> Moment:
         """Take down this moment, for a call of which only its answer tells what it is about."""
@@ -233,14 +246,24 @@ class Recorder:
             raise UnaskedError(f"{who} is told the end of {_text(handle)}, for which it does not wait")
         self.answer(waiting.pop(0), answer)
 
-    def run_ends(self, who: str, run: Run, key: Key, *, failed: bool = False) -> None:
+    def run_ends(self, who: str, run: Run, key: Key | None = None, *, failed: bool = False) -> None:
         """Record that a worker is about to send its final word."""
         self._ends.setdefault(who, []).append(self.invoke(who, RunEnds(run, failed), key))
 
+    def worker_asks(self, who: str) -> Moment:
+        """Record that a worker is about to ask for a job; return the moment."""
+        if who in self._ends:
+            self._asked_after.setdefault(who, []).extend(self._ends.pop(who))
+        return self.now()
+
     def worker_answered(self, who: str) -> None:
-        """Record that the server answers something that a worker sent after its final words: it has read them."""
-        for number in self._ends.pop(who, ()):
+        """Record that the server answers that question: it has read the final words that were sent before it."""
+        for number in self._asked_after.pop(who, ()):
             self.answer(number, READ)
+
+    def call(self, number: int) -> Call:
+        """Give a call as it is known by now."""
+        return self._calls[number]
 
     def history(self) -> tuple[Call, ...]:
         """Give what was recorded so far."""
@@ -274,7 +297,8 @@ def by_subject(calls: Iterable[Call]) -> dict[Subject, list[Call]]:
             keys[handle] = call.key
     found: dict[Subject, list[Call]] = {}
     of_unique: dict[bytes, set[Subject]] = {}
-    submitted_by: dict[str, set[Subject]] = {}
+    waiting: dict[str, list[tuple[Subject, Call]]] = {}
+    """The foreground submits of each connection."""
     for call in calls:
         handle = handle_of(call)
         subject: Subject | None = call.key if call.key is not None and call.key.unique else None
@@ -285,23 +309,29 @@ def by_subject(calls: Iterable[Call]) -> dict[Subject, list[Call]]:
         found.setdefault(subject, []).append(call)
         if isinstance(subject, Key):
             of_unique.setdefault(subject.unique, set()).add(subject)
-        if isinstance(call.operation, SubmitJob):
-            submitted_by.setdefault(call.who, set()).add(subject)
+        if isinstance(call.operation, SubmitJob) and not call.operation.background:
+            waiting.setdefault(call.who, []).append((subject, call))
     for call in calls:
-        subjects: set[Subject] = set()
         if isinstance(call.operation, ClientLeaves):
-            subjects = submitted_by.get(call.who, set())
+            for subject, submit in waiting.get(call.who, ()):
+                found[subject].append(_leaves(call, submit))
         elif isinstance(call.operation, GetStatusUnique) and call.answered is not None:
             subjects = of_unique.get(call.operation.unique, set())
-            if call.answer.known and len(subjects) > 1:
-                continue  # the answer may be about any of them
-        for subject in subjects:
-            found[subject].append(call)
-    return {subject: sorted(some, key=_number) for subject, some in found.items()}
+            if not call.answer.known or len(subjects) == 1:  # else the answer may be about any of them
+                for subject in subjects:
+                    found[subject].append(call)
+    return {subject: sorted(some, key=_invoked) for subject, some in found.items()}
 
 
-def _number(call: Call) -> int:
-    return call.number
+def _leaves(call: Call, submit: Call) -> Call:
+    """Give what a client's leaving means for one of its submits. It has a number of its own, which is no call's."""
+    operation = ClientLeaves(submit.number, submit.answer if isinstance(submit.answer, bytes) else UNKNOWN)
+    invoked = max(call.invoked, submit.invoked)
+    return msgspec.structs.replace(call, number=-1 - submit.number, operation=operation, invoked=invoked)
+
+
+def _invoked(call: Call) -> Moment:
+    return call.invoked
 
 
 def describe(call: Call) -> str:

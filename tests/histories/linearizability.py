@@ -32,6 +32,12 @@ class Specification(Protocol[S]):
     def repeatable(self, call: Call) -> bool:
         """Tell whether an unanswered call that took effect has no effect when it is tried again."""
 
+    def at_once(self, state: S, call: Call) -> S | None:
+        """Give the state after an answered call that takes nothing from any other by taking effect now, if it can.
+
+        A call that only reads is one: whatever the others do later, they can do after it as well.
+        """
+
     def spent(self, state: S, call: Call) -> bool:
         """Tell whether an unanswered call can have no effect any more, whatever follows; False if in doubt."""
 
@@ -62,13 +68,22 @@ def check(calls: Sequence[Call], specification: Specification[S], bound: int = B
     configurations: set[tuple[S, frozenset[int]]] = {(specification.initial, frozenset())}
     pending: dict[int, Call] = {}
     looked_at = 0
+
+    def with_what_costs_nothing(state: S, taken: frozenset[int]) -> tuple[S, frozenset[int]]:
+        for number, other in pending.items():
+            if other.answered is not None and number not in taken:
+                after = specification.at_once(state, other)
+                if after is not None:
+                    state, taken = after, taken | {number}
+        return state, taken
+
     for _, is_answer, call in events:
         if not is_answer:
             pending[call.number] = call
             continue
         agreeing: set[tuple[S, frozenset[int]]] = set()
-        seen = set(configurations)
-        work = list(configurations)
+        seen = {with_what_costs_nothing(*configuration) for configuration in configurations}
+        work = list(seen)
         while work:
             state, taken = work.pop()
             looked_at += 1
@@ -87,7 +102,7 @@ def check(calls: Sequence[Call], specification: Specification[S], bound: int = B
                 for following in specification.step(state, other):
                     if unanswered and following == state:
                         continue
-                    configuration = (following, marked)
+                    configuration = with_what_costs_nothing(following, marked)
                     if configuration not in seen:
                         seen.add(configuration)
                         work.append(configuration)

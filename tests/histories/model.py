@@ -18,6 +18,7 @@ from typing import NamedTuple
 from tests.histories.history import (
     FAILED,
     QUEUE_FULL,
+    UNKNOWN,
     AwaitResult,
     Call,
     CancelJob,
@@ -31,9 +32,6 @@ from tests.histories.history import (
     SubmitJob,
     Word,
 )
-
-UNKNOWN = b""
-"""The handle of a job whose submit was never answered, until another answer names it."""
 
 
 class Job(NamedTuple):
@@ -89,20 +87,33 @@ class JobServer:
                 return (self._end(state, run, failed=failed),)
             case RunFails(run):
                 return self._fail(state, run)
-            case ClientLeaves():
-                return self._leave(state, call.who)
+            case ClientLeaves(submit):
+                return self._leave(state, call.who, submit)
         raise TypeError(operation)
 
     def repeatable(self, call: Call) -> bool:
         """Tell whether a call does nothing when it is tried again: every call but a submit."""
         return not isinstance(call.operation, SubmitJob)
 
+    def at_once(self, state: State, call: Call) -> State | None:
+        """Give the state after a question or a result, which change nothing that anybody else can see."""
+        operation = call.operation
+        if isinstance(operation, AwaitResult):
+            return next(iter(self.step(state, call)), None)
+        if isinstance(operation, GetStatus | GetStatusUnique) and state in self.step(state, call):
+            return state
+        return None
+
     def spent(self, state: State, call: Call) -> bool:
         """Tell whether an unanswered call can do nothing any more: its job is over, and does not come back."""
         operation = call.operation
         match operation:
-            case SubmitJob() | ClientLeaves():
+            case SubmitJob():
                 return False
+            case ClientLeaves(_, handle) if handle == UNKNOWN:
+                return False
+            case ClientLeaves(_, handle):
+                pass
             case RunBegins(run) | RunEnds(run, _):
                 handle = run.handle
             case RunFails(run):
@@ -155,7 +166,7 @@ class JobServer:
         if known:
             job = state.job
             found = (state, job) if handle is None and job is not None else _named(state, handle or UNKNOWN)
-            if found is not None and running == (found[1].running is not None):
+            if found is not None and running in (None, found[1].running is not None):
                 yield found[0]
             return
         for before in _with_abandoned_dropped(state):
@@ -172,10 +183,12 @@ class JobServer:
             if before.job is None or before.job.handle != handle:
                 yield before
 
-    def _leave(self, state: State, who: str) -> Iterator[State]:
-        if state.job is not None and any(listener[0] == who for listener in state.job.listeners):
-            staying = frozenset(listener for listener in state.job.listeners if listener[0] != who)
-            yield state._replace(job=state.job._replace(listeners=staying))
+    def _leave(self, state: State, who: str, submit: int | None) -> Iterator[State]:
+        if state.job is None:
+            return
+        leaving = {one for one in state.job.listeners if one[0] == who and submit in (None, one[1])}
+        if leaving:
+            yield state._replace(job=state.job._replace(listeners=state.job.listeners - leaving))
 
     # -- workers ------------------------------------------------------------------------------------------------------
 

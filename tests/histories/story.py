@@ -61,7 +61,8 @@ class Story(Recorder):
         self.run_ends("W", run, key, failed=failed)
 
     def read(self) -> None:
-        """Let the server answer what the worker sent next."""
+        """Let the worker ask for the next job, and the server answer."""
+        self.worker_asks("W")
         self.worker_answered("W")
 
     def ended(self, handle: bytes, serial: int, key: Key = KEY) -> Run:
@@ -71,11 +72,11 @@ class Story(Recorder):
         self.read()
         return run
 
-    def status(self, who: str, handle: bytes, *, known: bool, running: bool = False) -> None:
+    def status(self, who: str, handle: bytes, *, known: bool, running: bool | None = False) -> None:
         """Ask for the status of a job."""
         self.answer(self.invoke(who, GetStatus(handle)), Status(known, running))
 
-    def status_of_unique(self, who: str, unique: bytes, *, known: bool, running: bool = False) -> None:
+    def status_of_unique(self, who: str, unique: bytes, *, known: bool, running: bool | None = False) -> None:
         """Ask for the status of the job of a unique key."""
         self.answer(self.invoke(who, GetStatusUnique(unique)), Status(known, running))
 

@@ -42,6 +42,9 @@ class Register:
     def repeatable(self, call):
         return False
 
+    def at_once(self, state, call):
+        return state if call.operation[0] == "read" and call.answer == state else None
+
     def spent(self, state, call):
         return call.operation[0] == "read"
 

@@ -204,6 +204,14 @@ class TestStatus:
         again.status("B", b"H:1", known=True)
         assert impossible(again) is None
 
+    def test_a_list_need_not_tell_whether_a_job_runs(self, story):
+        story.submit("A", b"H:1", background=True)
+        story.status("B", b"H:1", known=True, running=None)
+        story.begin(b"H:1", 1)
+        story.status("B", b"H:1", known=True, running=True)
+        story.status("B", b"H:1", known=True, running=None)
+        assert impossible(story) is None
+
     def test_an_accepted_job_is_known(self, story):
         story.submit("A", b"H:1")
         story.status("B", b"H:1", known=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from tests.histories import rules
 from tests.histories.history import Call, Key, Subject, SubmitJob, by_subject, describe, handle_of
-from tests.histories.linearizability import BOUND, Counterexample, check
+from tests.histories.linearizability import BOUND, Counterexample, UndecidedError, check
 from tests.histories.model import JobServer, State, describe_state
 
 SHOWN = 30
@@ -27,7 +27,7 @@ def judge(
     `settled`: it goes on until everything acknowledged was run and told. `limits`: the lowest `maxqueue` that each
     function ever had; without one every refusal of a full queue is wrong while there is no job at all.
     `attempts_limited`: a job is given up when its runs have failed too often. `bound` is that of the search for each
-    key. Raises `UndecidedError` when a history is too long for it.
+    key. Raises `UndecidedError` when nothing is found wrong and some key has too many calls for that.
     """
     calls = list(calls)
     wrong = [
@@ -35,10 +35,17 @@ def judge(
         *rules.wrongly_refused(calls, limits or {}),
         *rules.wrongly_counted(calls),
     ]
+    undecided: UndecidedError | None = None
     for subject, some in by_subject(calls).items():
-        found = check(some, JobServer(), bound)
-        if found is not None:
-            wrong.append(explain(subject, found))
+        try:
+            found = check(some, JobServer(), bound)
+        except UndecidedError as error:
+            undecided = error
+        else:
+            if found is not None:
+                wrong.append(explain(subject, found))
+    if undecided is not None and not wrong:
+        raise undecided
     return wrong
 
 
@@ -49,7 +56,7 @@ def explain(subject: Subject, found: Counterexample[State]) -> str:
     lines = [f"no order of the calls for {name} explains the last answer:"]
     if len(calls) < len(found.calls):
         lines.append(f"  ({len(found.calls) - len(calls)} earlier calls)")
-    lines += [f"  {call.number:4} {call}" for call in calls]
+    lines += [f"  {call.number if call.number >= 0 else '':4} {call}" for call in calls]
     impossible = found.impossible
     lines.append(
         f"  there is no place for this answer to {impossible.number}, {impossible.who}: {describe(impossible)}"
