@@ -93,3 +93,5 @@ LIBRARIES = (
         probe=("-c", "import importlib.metadata; importlib.metadata.version('gearman3')")
     ),
 )
+IN_PYTHON = tuple(library for library in LIBRARIES if library.name.startswith("Python"))
+"""Those that are among the development requirements, and so always there."""

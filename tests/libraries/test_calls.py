@@ -5,9 +5,7 @@ import pytest
 from tests.harness.cluster import Cluster
 from tests.libraries.__main__ import line
 from tests.libraries.calls import Count, play
-from tests.libraries.library import LIBRARIES, Library
-
-IN_PYTHON = [library for library in LIBRARIES if library.name.startswith("Python")]
+from tests.libraries.library import IN_PYTHON, LIBRARIES, Library
 
 
 @pytest.fixture(scope="module")
