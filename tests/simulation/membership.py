@@ -333,8 +333,10 @@ class Operator:
             if any(name in self._ordered for name in configuration.members):
                 return False  # a removal may be under way, by one who thinks that this node is up
             for voters in (configuration.voters, configuration.outgoing):
-                lost = sum(1 for name in voters if name == machine.name or self._machines[name].lost)
-                if lost and 2 * lost >= len(voters):
+                # A learner may be made a voter just before it is missed.
+                named = {*voters, *configuration.learners} if voters else set()
+                lost = {name for name in named if name == machine.name or self._machines[name].lost}
+                if lost and 2 * len(lost) >= len({*voters, *lost}):
                     return False
         # What it has accepted or founded with others must not depend on it any more.
         return all(not isinstance(record_of(self._machines[name]), Free | Accepted) for name in founding.members)

@@ -869,13 +869,6 @@ MUTANTS = (
         "                self._introduce(node)",
         "admission",
     ),
-    Mutant(
-        "a learner that thinks itself removed is kept",
-        "cluster/formation/admission.py",
-        "            self._changes.departed(node)\n",
-        "",
-        "admission",
-    ),
 )
 
 
