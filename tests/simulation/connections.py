@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from node.gateway.connection import Connection
 from protocol import Fault, Packet, PeerDecoder, TextLine
-from tests.simulation.promises import Run
+from tests.simulation.runs import Run
 from tests.simulation.schedule import MS, SECOND
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class End(Protocol):
         """Note that the node has taken the connection in."""
 
     def heard(self, wire: "Wire", event: Event, given: int) -> None:
-        """Take what came; `given` is the table's time at the node when it was sent, in milliseconds."""
+        """Take what came; `given` is the time at which the node sent it."""
 
     def closed(self, wire: "Wire") -> None:
         """Note that the node has hung up, or is gone."""
@@ -102,13 +102,8 @@ class Wire:
     # What the actor does
 
     def send(self, data: bytes) -> None:
-        """Send bytes to the node, which may come in two pieces."""
-        if self._random.random() < 0.05:
-            middle = self._random.randrange(len(data))
-            self._to_node(self._feed, data[:middle])
-            self._to_node(self._feed, data[middle:])
-        else:
-            self._to_node(self._feed, data)
+        """Send bytes to the node."""
+        self._to_node(self._feed, data)
 
     @property
     def cast_off(self) -> bool:
@@ -209,7 +204,7 @@ class Wire:
             self._to_end(self._opened)
 
     def _feed(self, data: bytes) -> None:
-        if self.severed or self._dropped or not data:
+        if self.severed or self._dropped:
             return
         if self._paused or self._received:
             self._received.append(data)
@@ -271,7 +266,7 @@ class Wire:
     def write(self, data: bytes) -> None:
         """Send bytes to the actor."""
         self.machine.live()
-        given = self.process.table.now
+        given = self._schedule.now
         if self.reads and not self._unsent:
             self._to_end(self._arrive, data, given)
             return

@@ -18,6 +18,7 @@ from node.peers import Kind
 from tests.simulation.journal import Journal, ViolationError, brief
 from tests.simulation.network import Events, Link, Mesh, Network, Run
 from tests.simulation.schedule import MS, SECOND, Schedule
+from tests.simulation.truth import Truth
 
 PORT: Final = 4731
 HELD: Final = 10 * SECOND
@@ -116,8 +117,10 @@ class IntroducedMesh(Mesh):
 class IntroducedNetwork(Network):
     """All links between nodes that have to find and to recognise one another."""
 
-    def __init__(self, schedule: Schedule, random: Random, journal: Journal, discovery: Discovery) -> None:
-        super().__init__(schedule, random, journal)
+    def __init__(
+        self, schedule: Schedule, random: Random, journal: Journal, truth: Truth, discovery: Discovery
+    ) -> None:
+        super().__init__(schedule, random, journal, truth)
         self.discovery = discovery
         self._introductions: dict[str, Callable[[], Introduction]] = {}
         self._held: dict[tuple[str, str], int] = {}

@@ -21,11 +21,25 @@ class Known(msgspec.Struct, frozen=True):
     """A part of what the judge says, when it sees it."""
     nodes: int = 3
     scaled: bool = False
+    steady: bool = True
+    """Whether a majority is mostly healthy (`profile.STEADY`)."""
+    fresh: bool = False
+    """As in `profile.Profile`."""
     seeds: int = 40
     """Within how many seeds it is seen."""
 
 
 KNOWN: dict[str, Known] = {
+    "frozen leader": Known(
+        {"nap_leader": 5},
+        "a leader that was frozen takes that time for the silence of the others, and declares them down when it wakes",
+        "for no reason",
+    ),
+    "all frozen": Known(
+        {"nap_all": 5},
+        "all nodes were suspended together, and the leader that wakes declares the others down",
+        "for no reason",
+    ),
     "hanging leader": Known(
         {"hang_leader": 5},
         "a leader whose disk does not answer goes on leading, and the cluster stands still",

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cluster.raft import Raft
 from node.configuration import Configuration
@@ -22,14 +22,13 @@ from tests.simulation.loop import CrashError, Loop
 from tests.simulation.network import Network
 from tests.simulation.process import Process, Watcher
 from tests.simulation.schedule import MS, SECOND, Schedule
+from tests.simulation.truth import EPOCH, Truth
 
 if TYPE_CHECKING:
     from tests.simulation.membership import Node
 
 _running_loop = asyncio._get_running_loop
 _set_running_loop = asyncio._set_running_loop
-
-EPOCH: Final = 1_700_000_000 * SECOND
 
 
 class Machine:
@@ -42,6 +41,7 @@ class Machine:
         schedule: Schedule,
         random: Random,
         network: Network,
+        truth: Truth,
         journal: Journal,
         watcher: Watcher,
         founders: tuple[str, ...],
@@ -61,24 +61,22 @@ class Machine:
             data_dir=Path("/nowhere"),
             drain_timeout=float(random.choice((1, 5, 20))),
             max_packet=sizes.MAX_PACKET // scale,
-            stall_timeout=float(random.choice((1, 60))),
         )
-        self.max_unread = random.choice((2000, 1 << 30))
-        """Bytes that a connection may leave unread before it is closed."""
         self.schedule = schedule
         self.random = random
         self.config = config
         self._network = network
+        self._truth = truth
         self._journal = journal
         self._watcher = watcher
         self._retries = retries
         self.disk = Disk(schedule, random, name, founders)
         self.disk.on_failure = lambda error: self.crash(str(error))
-        self.rate = rate
         self._clock = 0.0
         self._clock_set = schedule.now
-        self.clock_offset = 0
-        """By how much the wall clock is wrong, in microseconds."""
+        self.rate = 0.0
+        self.set_rate(rate)
+        self._clock_offset = 0
         self.process: Process | None = None
         self.node_maker: Callable[[Machine], Node] | None = None
         """Makes what a process begins as, where nodes have to find their group."""
@@ -135,6 +133,7 @@ class Machine:
             return
         self.generation += 1
         self.since = self.schedule.now
+        self._truth.started(self.name)
         self.loop = Loop(self, self.generation)
         if self.node_maker is None:
             try:
@@ -171,10 +170,9 @@ class Machine:
         self.fuse = 0
         self.paused = self.stopping = self._starts_again = self._dying = False
         self._deferred.clear()
+        self._truth.crashed(self.name)
         survivors = self.disk.crash()
         self.note("CRASH", why, f"({survivors} unacknowledged writes survive)")
-        if process is not None:
-            self._watcher.crashed(self.name, process.driver.incarnation)
         self._network.leave(self.name, silent=silent)
         for wire in list(process.wires) if process is not None else ():
             wire.process_ended(silent=silent)
@@ -207,6 +205,7 @@ class Machine:
         if self.running and not self.paused:
             self.paused = True
             self._network.freeze(self.name)
+            self._truth.froze(self.name)
             self.note("PAUSE")
 
     def resume(self) -> None:
@@ -216,6 +215,7 @@ class Machine:
         self.paused = False
         self.since = self.schedule.now
         self._network.thaw(self.name)
+        self._truth.thawed(self.name)
         self.note("RESUME", f"{len(self._deferred)} events")
         deferred, self._deferred = self._deferred, []
         for generation, action, arguments in deferred:
@@ -282,6 +282,17 @@ class Machine:
         self._clock = self.monotonic()
         self._clock_set = self.schedule.now
         self.rate = rate
+        self._truth.clock_rate(self.name, rate)
+
+    @property
+    def clock_offset(self) -> int:
+        """By how much the wall clock is wrong, in microseconds."""
+        return self._clock_offset
+
+    @clock_offset.setter
+    def clock_offset(self, offset: int) -> None:
+        self._clock_offset = offset
+        self._truth.clock_offset(self.name, offset)
 
     def wall(self) -> float:
         """Give the wall clock, in seconds since the epoch; it may be wrong, and may jump."""

@@ -402,6 +402,12 @@ def record_of(machine: Machine) -> Any:
     return store.record
 
 
+_LOGGING: Final = (
+    "node.membership", "node.peers", "node.server", "node.gateway.gateway", "node.gateway.connection",
+)  # fmt: skip
+"""Modules that log while nodes run."""
+
+
 class _Silent:
     """A logger that says nothing."""
 
@@ -412,9 +418,7 @@ class _Silent:
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Let what nodes log be written nowhere."""
-    modules = [
-        module for name, module in sorted(sys.modules.items()) if name.startswith("node.") and hasattr(module, "log")
-    ]
+    modules = [sys.modules[name] for name in _LOGGING]
     usual = [module.log for module in modules]
     try:
         for module in modules:

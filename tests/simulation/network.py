@@ -18,9 +18,11 @@ from typing import Final, Protocol
 import msgspec
 
 from cluster.mesh import Address, Introduction, Lane, Limits, Peer
+from node.peers import Kind
 from tests.simulation import sizes
 from tests.simulation.journal import Journal, ViolationError, brief
 from tests.simulation.schedule import MS, SECOND, Schedule
+from tests.simulation.truth import Truth
 
 RETRY: Final = (50 * MS, 400 * MS)
 """Between two attempts to make a link."""
@@ -174,6 +176,7 @@ class Mesh:
         if node in self._links:
             self._lose(node)
         self._links[node] = link
+        self._network.truth.linked(self._name, node)
         introduction = Introduction(node, node, "simulated", 4731, str(link.number), "0")
         self._events.link_up(Peer(introduction, Address(node, 4731), dialled=True, since=0.0))
 
@@ -186,6 +189,7 @@ class Mesh:
     def gone(self, node: str) -> None:
         """Notice that a process is not there."""
         if node not in self._links:
+            self._network.truth.said_gone(self._name, node)
             self._events.gone(node)
 
     def received(self, link: Link, lane: Lane, data: bytes) -> None:
@@ -202,7 +206,8 @@ class Mesh:
 class Network:
     """All links."""
 
-    def __init__(self, schedule: Schedule, random: Random, journal: Journal) -> None:
+    def __init__(self, schedule: Schedule, random: Random, journal: Journal, truth: Truth) -> None:
+        self.truth = truth
         self._schedule = schedule
         self._random = random
         self._journal = journal
@@ -279,7 +284,7 @@ class Network:
 
     def heal(self) -> None:
         """Lose and hold up nothing any more."""
-        self.cut.clear()
+        self.mend(sorted(self.cut))
         self.loss = self.repeats = self.stragglers = self.full = self.slander = 0.0
         self.jitter = 2 * MS
 
@@ -287,7 +292,14 @@ class Network:
         """Let nothing pass; links on which nothing passes are lost after a while."""
         self.cut.update(pairs)
         for pair in pairs:
+            self.truth.begin("cannot reach", *pair)
             self._doubt(self._links.get((min(pair), max(pair))))
+
+    def mend(self, pairs: list[tuple[str, str]]) -> None:
+        """Let everything pass again."""
+        self.cut.difference_update(pairs)
+        for pair in pairs:
+            self.truth.end("cannot reach", *pair)
 
     def suspect(self, name: str) -> None:
         """Lose some of a node's links: it has not answered for long."""
@@ -374,6 +386,8 @@ class Network:
             return  # it was still waiting at the other end when the link was lost
         mesh = self._processes.get(to)
         if mesh is not None:
+            if data[0] == Kind.CONSENSUS:
+                self.truth.arrived(link.other(to), to)
             mesh.run(mesh.received, link, lane, data)
 
     def _delay(self) -> int:
@@ -385,6 +399,7 @@ class Network:
     # Links
 
     def _retry(self, pair: tuple[str, str]) -> None:
+        self.truth.begin("have no link", *pair)
         self._schedule.after(self._random.randrange(*RETRY), self._try, pair)
 
     def _try(self, pair: tuple[str, str]) -> None:
@@ -396,6 +411,7 @@ class Network:
             return
         self._made += 1
         link = self._links[pair] = Link(self._made, pair, self._delay())
+        self.truth.end("have no link", *pair)
         if self._journal.on:
             self._journal.write(one, "LINK", other)
         for end in pair:
@@ -424,6 +440,7 @@ class Network:
         link.lost = True
         link.lost_at = self._schedule.now
         pair = link.ends
+        self.truth.begin("have no link", *pair)
         del self._links[pair]
         random = self._random
         if self._journal.on:

@@ -38,10 +38,9 @@ NODE_TIMEOUT: Final = 3.0
 
 
 class Watcher(Observer, Protocol):
-    """An observer that is also told of the processes' beginnings and ends."""
+    """An observer that is also told what each process begins with."""
 
     def started(self, name: str, raft: Raft, durable: DurableState, table: JobTable) -> None: ...
-    def crashed(self, name: str, incarnation: int) -> None: ...
 
 
 class Leisurely(MirrorWriter):
@@ -122,7 +121,7 @@ class Process:
             **callbacks,
         )
         self.gateway = ObservedGateway(steps, self._created, machine.settings, self.driver, self._parcel)
-        self.gateway.max_unread = min((sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale, machine.max_unread)
+        self.gateway.max_unread = (sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale
         self._stopping = Stopping(self, machine.settings)
         self.group: GroupSide = self._stopping.server
         if node is None:

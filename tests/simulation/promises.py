@@ -4,82 +4,87 @@
   want of further attempts.
 - Nothing is run twice without a failure: a second run needs the end of the first one's connection or node, or its time
   limit. What was submitted once is one job, however often its command travelled.
+- A node is declared down only for a reason that the documents give (README, "What it promises"; docs/architecture.md,
+  "Who is alive"): its process is over; or the leader heard nothing of it for `--node-timeout`; or its address refused
+  the leader a connection; or it is no member.
+- A node that is a member hangs up on everybody only when its sessions are over, or it may have lost its leader.
 - A result comes, once, unless the node that had it is gone; and what comes before it comes in order.
 - A linearizable read sees everything that was known anywhere before it was asked.
+
+What happened in the world is what `truth` says; the word of a node, or of the table, excuses nothing by itself.
+
+Not for: when things happen (`punctuality`), and in which order jobs are given out (`model`).
 """
 
-from typing import Any
+from typing import Any, Final
 
-import msgspec
-
-from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, NodeUp, Proposal
+from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, Proposal
 from cluster.log import Entry
+from cluster.raft import Configuration
 from protocol import PacketType
 from tests.simulation.journal import ViolationError
+from tests.simulation.punctuality import Punctuality
+from tests.simulation.runs import Run
 from tests.simulation.safety import Safety
+from tests.simulation.schedule import MS, SECOND
+from tests.simulation.truth import Truth
 
-SLACK_MS = 1
-"""Clocks are read in whole milliseconds."""
-
-
-class Run(msgspec.Struct, eq=False):
-    """One run of a job by a worker."""
-
-    job: int
-    node: str
-    incarnation: int
-    session: int
-    began: int
-    """The table's time at the node when it gave the job to the worker, in milliseconds."""
-    limit: int
-    """The time limit that the worker declared for the function, or 0."""
-    serial: int = 0
-    """Its number among all runs."""
-    over: bool = False
-    """The worker said how it went."""
-    how: PacketType | None = None
-    """And this is what it said."""
-    broken: bool = False
-    """The worker's connection ended before the node had read that."""
+SLACK: Final = 2 * MS
+"""Clocks are read in whole milliseconds, at the beginning and at the end."""
+ORDERING: Final = 4 * SECOND
+"""For so long a leader's word that a node is down may be on its way to the log: the disks are slow."""
 
 
 class Promises:
     """The book that is kept about all jobs of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, truth: Truth, retries: int, *, fresh: bool = False, ahead: int = 0) -> None:
+        """`retries`: how often a job is tried again after a failure; -1: always. `ahead`: as in `Punctuality`.
+
+        `fresh`: the word that a node is down counts only if there was a reason lately. Else it may be any time ago that
+        there was one, in the same incarnation: a word of a leader that leads no more is sent to the next one, which is
+        a fault that is known (`known`).
+        """
+        self.truth = truth
+        self.retries = retries
+        self._fresh = fresh
+        self._ahead = ahead
         self.safety: Safety
+        self.punctuality: Punctuality
         self.runs: dict[int, list[Run]] = {}
         self._serial: list[Run] = []
         self._acknowledged: dict[int, int] = {}
         """Jobs, and the index at which the latest acknowledged submit took effect."""
         self._ended: dict[int, tuple[int, str]] = {}
         """How each job left the table, and at which index."""
-        self._gone: set[tuple[str, int]] = set()
-        """Incarnations of nodes that are over."""
+        self._over: set[tuple[str, int]] = set()
+        """Incarnations of nodes that were declared down, for a reason that there was, or that a snapshot ended."""
+        self._declared: dict[tuple[str, int], list[str]] = {}
+        """Incarnations that the present entry declares down, and who says so."""
+        self._excluded: dict[tuple[str, str], int] = {}
+        """When somebody's configuration last was without a node, by whose it was and the node; -1: it still is."""
         self._submits: dict[bytes, int] = {}
         self._there: dict[int, Any] = {}
-        self.limited = False
-        """Whether jobs have a limited number of attempts."""
         self._before: dict[int, Job] = {}
         self._last = 0
         self.last_jobs: list[int] = []
         """The number of the newest job as of each index, from the first entry on."""
         self.first_index = 0
         self.acknowledged_count = self.runs_count = self.again = self.reads = self.lost = 0
-        self.newest_incarnation: dict[str, int] = {}
 
     # The one sequence of entries
 
     def begin(self, safety: Safety) -> None:
         """Follow this log."""
         self.safety = safety
+        self.punctuality = Punctuality(self.truth, safety.model, self._ahead)
         self.first_index = safety.table_index
 
     def entering(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at the table before an entry."""
         there = self._there
         there.clear()
-        if self.limited:
+        if self.retries >= 0:
             self._before = dict(table.jobs)
         for batch in proposal.batches:
             for command in batch.commands:
@@ -94,13 +99,14 @@ class Promises:
                     there.setdefault(job.number, "cancelled")
                 elif type(command) is NodeDown:
                     node = table.nodes.get(command.node)
-                    if node is not None and node.incarnation == command.incarnation:
-                        self._gone.add((command.node, command.incarnation))
-                elif type(command) is NodeUp:
-                    self._gone.update((batch.node, number) for number in range(1, batch.incarnation))
+                    if node is not None and node.up and node.incarnation == command.incarnation:
+                        self._declared.setdefault((command.node, command.incarnation), []).append(batch.node)
 
     def entered(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at it after."""
+        self.punctuality.entered()
+        if self._declared:
+            self._check_declared(table)
         for number, job in self._before.items():
             if number not in table.jobs and job.attempts > table.job_retries:
                 self._ended[number] = (entry.index, "exhausted")
@@ -120,15 +126,53 @@ class Promises:
             self.last_jobs.extend([before] * (missing - 1))
         self.last_jobs.append(table.last_job)
 
-    # Processes
+    # Who is down
 
-    def gone(self, node: str, incarnation: int) -> None:
-        """Note that an incarnation is over."""
-        self._gone.add((node, incarnation))
+    def _check_declared(self, table: JobTable) -> None:
+        """Check the word that nodes are down, where the table took it."""
+        for (name, incarnation), authors in self._declared.items():
+            node = table.nodes[name]
+            if node.up and node.incarnation == incarnation:
+                continue  # its author was fenced off
+            if not any(self._is_down(name, incarnation, author) for author in authors):
+                raise ViolationError(
+                    f"{' and '.join(authors)} declares {name} down, incarnation {incarnation}, for no reason;"
+                    f" {self.truth.about(name, *authors)}"
+                )
+            self._over.add((name, incarnation))
+        self._declared.clear()
 
-    def incarnated(self, node: str, incarnation: int) -> None:
-        """Note a new incarnation: the ones before are over."""
-        self._gone.update((node, number) for number in range(1, incarnation))
+    def _is_down(self, name: str, incarnation: int, author: str) -> bool:
+        """Tell whether a leader had a reason to declare a node down."""
+        truth = self.truth
+        since = truth.incarnated_at(name, incarnation)
+        if self._fresh:
+            since = max(since, truth.now - ORDERING)
+        excluded = self._excluded.get((author, name), 0)
+        return (
+            truth.dead(truth.life_of(name, incarnation))
+            or truth.silent(author, name, since)
+            or truth.was_said_gone(author, name, since)
+            or excluded == -1
+            or (excluded > 0 and excluded >= since)
+        )
+
+    def configured(self, name: str, configuration: Configuration) -> None:
+        """Note who is a member as far as a node knows, whether that is committed or not."""
+        for other in self.truth.nodes:
+            if other not in configuration.members:
+                self._excluded[name, other] = -1
+            elif self._excluded.get((name, other)) == -1:
+                self._excluded[name, other] = self.truth.now
+
+    def replaced(self, node: str, incarnation: int) -> None:
+        """Note that a snapshot took the place of a node's table: the sessions of its incarnation are over."""
+        self._over.add((node, incarnation))
+
+    def hung_up(self, node: str) -> None:
+        """Note that a node hangs up on everybody, because it has no leader or is no member."""
+        if self.truth.settled and node in self.safety.configuration.members:
+            raise ViolationError(f"{node} hangs up on everybody, and nothing goes wrong; {self.truth.about(node)}")
 
     # Users
 
@@ -143,19 +187,33 @@ class Promises:
         self.again += bool(earlier)
         self.runs_count += 1
         for other in earlier:
-            if other.broken or (other.node, other.incarnation) in self._gone:
-                continue
-            if run.broken or (run.node, run.incarnation) in self._gone:
-                # The job came when the node had hung up; or the node is declared gone, and does not know it yet.
-                continue
-            # A node that lags behind may hand a job out when the group has counted its time limit as over.
-            now = self.safety.table.now + SLACK_MS
-            if any(one.limit and now >= one.began + one.limit for one in (other, run)):
-                continue
-            raise ViolationError(f"job {run.job} is run again without a failure: {other}, then {run}")
+            # It may have been given out before the other, and have come later.
+            if not self._failed(other) and not self._failed(run):
+                raise ViolationError(
+                    f"job {run.job} is run again without a failure: {other}, then {run};"
+                    f" {self.truth.about(other.node, run.node)}"
+                )
         earlier.append(run)
+        self.punctuality.begins(run)
         self._serial.append(run)
         run.serial = len(self._serial)
+
+    def _failed(self, run: Run) -> bool:
+        """Tell whether there was a reason to run a job again."""
+        return (
+            run.broken or self.truth.dead(run.life) or (run.node, run.incarnation) in self._over or self._overdue(run)
+        )
+
+    def _overdue(self, run: Run) -> bool:
+        """Tell whether a run's time limit may be over.
+
+        The leader that saw its beginning and the one that says what time it is now may both be wrong, to different
+        sides.
+        """
+        if not run.limit:
+            return False
+        tolerance = SLACK + 2 * self.truth.clock_error(run.began)
+        return self.truth.now - run.began >= run.limit * MS - tolerance
 
     def told(self, job: int, serial: int) -> None:
         """A client was told how a run ended."""
@@ -170,10 +228,13 @@ class Promises:
             return
         if not exceptions and any(run.how is PacketType.WORK_EXCEPTION for run in runs):
             return
-        if self._ended.get(job, (0, ""))[1] in ("cancelled", "exhausted"):
+        how = self._ended.get(job, (0, ""))[1]
+        if how == "exhausted" and sum(map(self._failed, runs)) <= self.retries:
+            raise ViolationError(f"job {job} has used up its {self.retries + 1} attempts by {runs}")
+        if how in ("cancelled", "exhausted"):
             return
         self.lost += 1
-        if not any((run.node, run.incarnation) in self._gone for run in runs):
+        if not any(self.truth.dead(run.life) or (run.node, run.incarnation) in self._over for run in runs):
             raise ViolationError(f"the result of job {job} is said to be lost, but no node that ran it is gone")
 
     def given(self, job: int, workload: bytes) -> None:

@@ -53,6 +53,7 @@ class Applier(Protocol):
 
     def entering(self, entry: Entry, proposal: Any, table: JobTable) -> None: ...
     def entered(self, entry: Entry, proposal: Any, table: JobTable) -> None: ...
+    def configured(self, name: str, configuration: Configuration) -> None: ...
 
 
 class Known:
@@ -303,6 +304,7 @@ class Safety:
 
     def _check_configuration(self, name: str, known: Known, raft: Raft) -> None:
         index, configuration = known.configurations[-1]
+        self._applier.configured(name, configuration)
         if raft.configuration != configuration:
             raise ViolationError(f"{name} uses {raft.configuration}; its log has {configuration} at {index}")
 

@@ -10,8 +10,8 @@ from typing import TextIO
 
 import msgspec
 
-from cluster.jobs import digest
-from cluster.raft import Role, bootstrap
+from cluster.jobs import JobTable, digest
+from cluster.raft import Raft, Ready, Role, SnapshotMeta, bootstrap
 from tests.simulation import sizes
 from tests.simulation.actors import World
 from tests.simulation.adversary import Adversary
@@ -22,11 +22,14 @@ from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
 from tests.simulation.membership import Operator, silent
 from tests.simulation.network import Network
+from tests.simulation.process import NODE_TIMEOUT
 from tests.simulation.profile import Profile, choose
-from tests.simulation.progress import Progress
+from tests.simulation.progress import AHEAD, Progress
 from tests.simulation.promises import Promises
+from tests.simulation.punctuality import LOOK
 from tests.simulation.safety import Safety
 from tests.simulation.schedule import SECOND, Schedule
+from tests.simulation.truth import Truth
 from tests.simulation.workers import Worker
 
 PATIENCE = 90 * SECOND
@@ -58,23 +61,43 @@ class Result(msgspec.Struct, frozen=True):
 class Watch(Safety):
     """Safety, and what the promises need to know of processes."""
 
-    promises: Promises
+    def __init__(self, base: SnapshotMeta, promises: Promises, sample: int) -> None:
+        super().__init__(base, promises, sample)
+        self._promises = promises
+        self._incarnations: dict[str, int] = {}
+        """The latest of each node."""
+        promises.begin(self)
 
-    def crashed(self, name: str, incarnation: int) -> None:
-        """Note the end of a process."""
-        self.promises.gone(name, incarnation)
+    def bundle(self, raft: Raft, ready: Ready) -> None:
+        """Check a bundle, and note who leads."""
+        super().bundle(raft, ready)
+        if ready.standing is not None:
+            if raft.role is Role.LEADER:
+                self._promises.truth.leads(raft.id)
+            else:
+                self._promises.truth.follows(raft.id)
+
+    def installed(self, name: str, table: JobTable, index: int) -> None:
+        """Check a table that came with a snapshot, and note whose sessions it ended."""
+        super().installed(name, table, index)
+        self._promises.replaced(name, self._incarnations.get(name, 0))
 
     def incarnated(self, name: str, incarnation: int) -> None:
-        """Note the end of the incarnations before."""
-        self.promises.incarnated(name, incarnation)
+        """Note which process began an incarnation."""
+        self._incarnations[name] = incarnation
+        self._promises.truth.incarnated(name, incarnation)
+
+    def hung_up(self, name: str) -> None:
+        """Check that a node had a reason to hang up on everybody."""
+        self._promises.hung_up(name)
 
     def asked(self) -> int:
         """Tell what a read asked for now must see."""
-        return self.promises.read_floor()
+        return self._promises.read_floor()
 
     def answered(self, name: str, floor: int, index: int, last_job: int) -> None:
         """Check what it saw."""
-        self.promises.read_answered(floor, index, last_job)
+        self._promises.read_answered(floor, index, last_job)
 
 
 class Simulation:
@@ -89,14 +112,15 @@ class Simulation:
         self.profile: Profile = choose(self.random, kind, nodes)
         self.schedule = Schedule()
         self.journal = Journal(self.schedule, log)
+        self.truth = Truth(self.schedule, NODE_TIMEOUT)
         self.network = self._make_network()
         self.machines: dict[str, Machine] = {}
-        self.promises = Promises()
+        profile = self.profile
+        ahead = int(AHEAD * sizes.MAX_PACKET / profile.scale / profile.pace) if profile.scale > 1 else 0
+        self.promises = Promises(self.truth, profile.retries, fresh=profile.fresh, ahead=ahead)
         names = [] if self.profile.forms else [chr(ord("a") + number) for number in range(self.profile.nodes)]
         self._founders = tuple(names)
         self.safety = Watch(bootstrap(*names), self.promises, self.profile.sample)
-        self.safety.promises = self.promises
-        self.promises.begin(self.safety)
         profile, network = self.profile, self.network
         network.loss, network.repeats, network.stragglers = profile.loss, profile.repeats, profile.stragglers
         network.jitter, network.slander, network.full = profile.jitter, profile.slander, profile.full
@@ -108,7 +132,6 @@ class Simulation:
         self.operator: Operator | None = None
         if isinstance(network, IntroducedNetwork):
             self.operator = Operator(self, network)
-        self.promises.limited = profile.retries >= 0
         self.calls = Calls()
         self.world = World(self.schedule, self.random, self.journal, self.promises, self.calls, self._reachable)
         self.world.weights = sizes.WEIGHTS if profile.scale == 1 else sizes.SCALED_WEIGHTS
@@ -117,12 +140,20 @@ class Simulation:
         self.monitor = Monitor(self.world, "M")
         self.progress = Progress(self)
         self.adversary = Adversary(self)
+        if not (profile.faults or profile.loss or profile.stragglers or profile.unreadable):
+            self.truth.peace = 0
+        self._look()
 
     def _make_network(self) -> Network:
         if self.profile.forms:
             discovery = Discovery(self.schedule, self.random)
-            return IntroducedNetwork(self.schedule, self.random, self.journal, discovery)
-        return Network(self.schedule, self.random, self.journal)
+            return IntroducedNetwork(self.schedule, self.random, self.journal, self.truth, discovery)
+        return Network(self.schedule, self.random, self.journal, self.truth)
+
+    def _look(self) -> None:
+        """Look every now and then whether something is late."""
+        self.promises.punctuality.look()
+        self.schedule.after(LOOK, self._look)
 
     def founded(self, members: tuple[str, ...]) -> None:
         """Hold everybody to a founding that has become real."""
@@ -130,11 +161,7 @@ class Simulation:
 
     def another_watch(self) -> Watch:
         """Begin to watch another cluster, which nobody uses."""
-        promises = Promises()
-        watch = Watch(bootstrap(), promises, self.profile.sample)
-        watch.promises = promises
-        promises.begin(watch)
-        return watch
+        return Watch(bootstrap(), Promises(self.truth, self.profile.retries), self.profile.sample)
 
     def add_machine(self, name: str | None = None) -> Machine:
         """Add a machine, and start it: one of the first members when named, else one that is going to join."""
@@ -152,6 +179,7 @@ class Simulation:
             schedule=self.schedule,
             random=self.random,
             network=self.network,
+            truth=self.truth,
             journal=self.journal,
             watcher=watch,
             founders=founders,
@@ -220,6 +248,8 @@ class Simulation:
         self.adversary.stop()
         self.network.heal()
         self.world.calm = True
+        if self.truth.peace < 0:
+            self.truth.peace = self.schedule.now
         if self.journal.on:
             self.journal.write("-", "PEACE")
         for machine in self.machines.values():
@@ -233,6 +263,7 @@ class Simulation:
             disk.hangs_until = 0
             machine.clock_offset = 0
             machine.repair()
+            self.truth.end("has a slow disk", machine.name)
             machine.start()
         if self.operator is not None:
             self.operator.make_peace()

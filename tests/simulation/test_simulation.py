@@ -105,11 +105,11 @@ class TestTheChecker:
             return ""
 
         monkeypatch.setattr(Forming, "_advance", boldly)
-        assert violations("founding", 1, like=("which is not what",))
+        assert "which is not what" in violations("founding", 1)[0]
 
     def test_sees_a_node_that_stays_outside(self, monkeypatch):
         monkeypatch.setattr(Changes, "join", lambda self, *request: None)
-        assert violations("admission", 20, like=("is no member",))
+        assert "is no member" in violations("admission", 20)[0]
 
     def test_sees_clusters_of_two_names_that_mix(self, monkeypatch):
         def trusting(self, other):
@@ -118,11 +118,11 @@ class TestTheChecker:
             return 1
 
         monkeypatch.setattr(Handshake, "_agree", trusting)
-        assert violations("founding", like=("of strange", "of simulated", "expects"))
+        assert violations("founding", like=("of strange", "of simulated"))
 
     def test_sees_a_learner_that_is_promoted_before_it_has_caught_up(self, monkeypatch):
         monkeypatch.setattr(Leadership, "_refuse_a_laggard", lambda self, node: None)
-        assert violations("admission", like=("promotes",))
+        assert "promotes" in violations("admission")[0]
 
     def test_sees_a_vote_that_was_not_durable_when_it_was_given(self, monkeypatch):
         monkeypatch.setattr(Outbox, "send", lambda self, message, after=0: self._ready.append(message))
@@ -143,7 +143,7 @@ class TestTheChecker:
             return max([self._server.log.stable, *(progress.match for progress in self.followers.values())])
 
         monkeypatch.setattr(Replication, "committed_index", greedy)
-        assert violations("calm", like=("have it on disk",))
+        assert "have it on disk" in violations("calm")[0]
 
     def test_sees_writes_that_are_lost(self, monkeypatch):
         append = Store._append
@@ -152,11 +152,11 @@ class TestTheChecker:
             append(self, entries, None)
 
         monkeypatch.setattr(Store, "_append", forgetful)
-        assert violations("calm", like=("on its disk",))
+        assert "on its disk" in violations("calm")[0]
 
     def test_sees_a_stale_read(self, monkeypatch):
         monkeypatch.setattr(ReadRounds, "release", eager_release)
-        assert violations("partitions", 200, like=("a read saw",))
+        assert "a read saw" in violations("partitions", 200)[0]
 
     def test_sees_tables_that_differ(self, monkeypatch):
         apply = JobTable.apply
@@ -171,7 +171,7 @@ class TestTheChecker:
 
     def test_sees_jobs_of_low_priority_that_come_first(self, monkeypatch):
         monkeypatch.setattr(Waiting, "best", low_first)
-        assert violations(like=("the model",))
+        assert "than the model" in violations()[0]
 
     def test_sees_delayed_jobs_that_do_not_wait(self, monkeypatch):
         submit = JobTable._submit
@@ -180,11 +180,11 @@ class TestTheChecker:
             submit(self, node, msgspec.structs.replace(command, due=0))
 
         monkeypatch.setattr(JobTable, "_submit", eager)
-        assert violations(like=("the model",))
+        assert "than the model" in violations()[0]
 
     def test_sees_time_limits_that_nobody_enforces(self, monkeypatch):
         monkeypatch.setattr(JobTable, "_time_out", lambda self, job: setattr(job, "deadline", 0))
-        assert violations(like=("the model",))
+        assert "than the model" in violations()[0]
 
     def test_sees_a_job_that_vanishes(self, monkeypatch):
         monkeypatch.setattr(JobTable, "_give_up", lambda self, job, attempt: self._remove(job))
@@ -231,7 +231,7 @@ class TestTheChecker:
 
     def test_sees_a_cluster_that_makes_no_progress(self, monkeypatch):
         monkeypatch.setattr(Driver, "propose", lambda self, command, size=0: isinstance(command, NodeDown))
-        assert violations("calm", like=("no progress",))
+        assert "no progress" in violations("calm")[0]
 
     def test_sees_a_node_that_makes_no_progress_while_a_majority_is_healthy(self, monkeypatch):
         send = Sending.send
@@ -241,26 +241,26 @@ class TestTheChecker:
                 send(self, batches)
 
         monkeypatch.setattr(Sending, "send", slothful)
-        assert violations("naps", like=("no progress at b",))
+        assert "no progress at b" in violations("naps")[0]
 
     def test_sees_a_rotten_entry_that_is_taken_for_sound(self, monkeypatch):
         monkeypatch.setattr(disk, "checksum", lambda data, *numbers: 0)
         assert violations("rot")
 
     def test_sees_a_listener_that_is_told_twice(self, monkeypatch):
-        put = Relay.put
+        report = Relay.report
 
         def stuttering(self, *what):
-            put(self, *what)
-            put(self, *what)
+            report(self, *what)
+            report(self, *what)
 
-        monkeypatch.setattr(Relay, "put", stuttering)
+        monkeypatch.setattr(Relay, "report", stuttering)
         monkeypatch.setattr(Listening, "was_told", lambda self, session, job: False)
-        assert violations("calm", like=("is told", "hears piece"))
+        assert "is told" in violations("calm")[0] or "hears piece" in violations("calm")[0]
 
     def test_sees_a_listener_that_is_never_told(self, monkeypatch):
-        monkeypatch.setattr(Relay, "put", lambda self, *what: what)
-        assert violations("calm", like=("still wait",))
+        monkeypatch.setattr(Relay, "report", lambda self, *what: what)
+        assert "still wait" in violations("calm")[0]
 
     def test_sees_a_result_that_is_given_up_too_early(self, monkeypatch):
         tick = Listening.tick
@@ -272,7 +272,7 @@ class TestTheChecker:
             tick(self)
 
         monkeypatch.setattr(Listening, "tick", hasty)
-        assert violations("lossy", like=("said to be lost",))
+        assert "said to be lost" in violations("lossy")[0]
 
 
 def low_first(self, session):

@@ -10,7 +10,7 @@ from protocol import Packet, PacketType
 from tests.simulation.actors import FUNCTIONS, LIMITS_MS, Actor, Alarm, World
 from tests.simulation.connections import Event, Wire
 from tests.simulation.journal import ViolationError
-from tests.simulation.promises import Run
+from tests.simulation.runs import Run
 from tests.simulation.schedule import MS, SECOND
 
 P: Final = PacketType
@@ -222,7 +222,8 @@ class Worker(Actor):
     def _begin_run(self, wire: Wire, handle: bytes, name: bytes, workload: bytes, given: int) -> Run:
         job = number_of(handle)
         assert job is not None
-        run = Run(job, wire.machine.name, wire.incarnation, wire.session, given, LIMITS_MS[name])
+        life = self.world.promises.truth.life_of(wire.machine.name, wire.incarnation)
+        run = Run(job, wire.machine.name, wire.incarnation, wire.session, given, LIMITS_MS[name], workload, life)
         run.broken = wire.left or wire.severed
         self.world.promises.given(job, workload)
         self.world.promises.run_begins(run)
