@@ -54,7 +54,12 @@ class Counterexample(NamedTuple, Generic[S]):
 
 
 class UndecidedError(Exception):
-    """The search took more than its bound: the history is too long, or has too many calls at once."""
+    """A search took more than its bound: the history is too long, or has too many calls at once."""
+
+    def __init__(self, what: str, keys: int = 1) -> None:
+        """`keys`: how many histories are not judged."""
+        super().__init__(what)
+        self.keys = keys
 
 
 def check(calls: Sequence[Call], specification: Specification[S], bound: int = BOUND) -> Counterexample[S] | None:

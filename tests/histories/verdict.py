@@ -35,17 +35,17 @@ def judge(
         *rules.wrongly_refused(calls, limits or {}),
         *rules.wrongly_counted(calls),
     ]
-    undecided: UndecidedError | None = None
+    undecided: list[UndecidedError] = []
     for subject, some in by_subject(calls).items():
         try:
             found = check(some, JobServer(), bound)
         except UndecidedError as error:
-            undecided = error
+            undecided.append(error)
         else:
             if found is not None:
                 wrong.append(explain(subject, found))
-    if undecided is not None and not wrong:
-        raise undecided
+    if undecided and not wrong:
+        raise UndecidedError(f"{len(undecided)} keys are not judged: {undecided[0]}", len(undecided))
     return wrong
 
 

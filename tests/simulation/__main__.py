@@ -81,7 +81,7 @@ def _report(results: list[Result], failures: int) -> None:
         f" time ({speed:.0f} to 1); {sum(r.events for r in results)} events, {sum(r.entries for r in results)} entries,"
         f" {sum(r.leaders for r in results)} leaders, {sum(r.acknowledged for r in results)} jobs acknowledged,"
         f" {sum(r.runs for r in results)} runs ({sum(r.again for r in results)} again after a failure),"
-        f" {sum(r.reads for r in results)} reads"
+        f" {sum(r.reads for r in results)} reads; {sum(r.undecided for r in results)} keys had too many calls to judge"
     )
     if len(results) == 1:
         say(f"fingerprint {results[0].fingerprint}")

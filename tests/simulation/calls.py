@@ -1,12 +1,19 @@
 """What clients ask of the cluster and what they are told: the one place where every call of theirs is made known.
 
 Each call has a number of its own. It is known when it is sent and when its answer arrives, as the client sees it; one
-whose connection ends before that may have been carried out or not. Not for: judging, which is for whoever listens.
+whose connection ends before that may have been carried out or not. What workers say of their runs is known as well, by
+their connections. Not for: judging, which is for whoever listens.
 """
+
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from protocol import PacketType
+
+if TYPE_CHECKING:
+    from tests.simulation.connections import Wire
+    from tests.simulation.runs import Run
 
 
 class Submission(msgspec.Struct, frozen=True):
@@ -49,3 +56,15 @@ class Calls:
 
     def lost(self, client: str, calls: list[int]) -> None:
         """A connection has ended: these calls of it will not be answered, or not be told how their jobs end."""
+
+    def fetching(self, wire: "Wire") -> None:
+        """A worker asks for a job."""
+
+    def fetched(self, wire: "Wire") -> None:
+        """It hears the answer."""
+
+    def run_begins(self, wire: "Wire", handle: bytes, workload: bytes, run: "Run") -> None:
+        """It was handed a job; it may have gone before it came."""
+
+    def run_ends(self, wire: "Wire", handle: bytes, run: "Run", kind: PacketType) -> None:
+        """It sends its final word on a run."""

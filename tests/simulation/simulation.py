@@ -15,9 +15,9 @@ from cluster.raft import Raft, Ready, Role, SnapshotMeta, bootstrap
 from tests.simulation import sizes
 from tests.simulation.actors import World
 from tests.simulation.adversary import Adversary
-from tests.simulation.calls import Calls
 from tests.simulation.clients import Client, Monitor
 from tests.simulation.discovery import Discovery, IntroducedNetwork
+from tests.simulation.histories import Histories
 from tests.simulation.journal import Journal, ViolationError
 from tests.simulation.machine import Machine
 from tests.simulation.membership import Operator, silent
@@ -54,6 +54,8 @@ class Result(msgspec.Struct, frozen=True):
     again: int
     """Runs of a job after its first."""
     reads: int
+    undecided: int
+    """Unique keys with too many calls to be judged."""
     fingerprint: str
     """Of everything that happened: two runs of one seed have the same."""
 
@@ -132,8 +134,8 @@ class Simulation:
         self.operator: Operator | None = None
         if isinstance(network, IntroducedNetwork):
             self.operator = Operator(self, network)
-        self.calls = Calls()
-        self.world = World(self.schedule, self.random, self.journal, self.promises, self.calls, self._reachable)
+        self.histories = Histories(self.schedule, self.safety, attempts_limited=profile.retries >= 0)
+        self.world = World(self.schedule, self.random, self.journal, self.promises, self.histories, self._reachable)
         self.world.weights = sizes.WEIGHTS if profile.scale == 1 else sizes.SCALED_WEIGHTS
         self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
@@ -227,6 +229,7 @@ class Simulation:
         # What is on its way still may not break anything.
         self._quiesce()
         self.promises.check()
+        self.histories.check()
         return Result(
             seed=self.seed,
             kind=self.profile.kind,
@@ -240,6 +243,7 @@ class Simulation:
             runs=self.promises.runs_count,
             again=self.promises.again,
             reads=self.promises.reads,
+            undecided=self.histories.undecided,
             fingerprint=self._fingerprint(),
         )
 

@@ -133,6 +133,7 @@ class Worker(Actor):
         for desk in desks:
             if desk.state is AWAKE and not (self._wide and self._busy(desk)):
                 desk.state = GRABBING
+                self.world.calls.fetching(desk.wire)
                 self.send(desk.wire, self.world.random.choice(_GRABS))
                 desk.patience.set(self.ANSWER_TIME, self._leave, desk)
                 if not self._wide:
@@ -174,6 +175,7 @@ class Worker(Actor):
             if desk.state is not GRABBING:
                 raise ViolationError(f"{self.name} is sent {kind.name} by {wire.machine.name}, and never asked")
             desk.patience.cancel()
+            self.world.calls.fetched(wire)
             if kind is P.NO_JOB:
                 desk.state = EMPTY
                 self._unlearn()
@@ -228,6 +230,7 @@ class Worker(Actor):
         self.world.promises.given(job, workload)
         self.world.promises.run_begins(run)
         wire.runs[handle] = run
+        self.world.calls.run_begins(wire, handle, workload, run)
         return run
 
     def missed(self, wire: Wire, event: Event, given: int) -> None:
@@ -268,6 +271,7 @@ class Worker(Actor):
         run.how = world.random.choices((P.WORK_COMPLETE, P.WORK_EXCEPTION, P.WORK_FAIL), (82, 12, 6))[0]
         self.note("finishes", f"job={run.job} run={run.serial}")
         word = (handle,) if run.how is P.WORK_FAIL else (handle, b"%d/%d" % (run.serial, pieces))
+        world.calls.run_ends(desk.wire, handle, run, run.how)
         self.send(desk.wire, run.how, *word)
         if run.how is P.WORK_EXCEPTION and world.chance(0.5):
             self.send(desk.wire, P.WORK_FAIL, handle)
