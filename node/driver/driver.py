@@ -97,7 +97,7 @@ class Driver(Gathering):
         """How often another node came to lead."""
         self._sink: EffectSink | None = None
         self._barriers = ReadBarriers(raft)
-        self._snapshots = SnapshotService(raft, disk, offload, self._pump_guarded)
+        self._snapshots = SnapshotService(raft, disk, offload, self._pump_guarded, self._break_down)
         self._mirroring = Mirroring(
             name=name,
             table=table,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cluster.raft import CloseSnapshot, OpenSnapshot, ReadSnapshot, SnapshotRefusedError
-from cluster.storage import StorageError
+from cluster.storage import CorruptionError, StorageError
 from node.driver.snapshots import SnapshotService
 
 
@@ -39,7 +39,9 @@ class Scene:
         self.pumped = 0
         self.refuses = False
         self.broken = False
-        self.service = SnapshotService(self, self, self.offload, self.pump)  # type: ignore[arg-type]
+        self.damaged: list[Exception] = []
+        self.corrupt = False
+        self.service = SnapshotService(self, self, self.offload, self.pump, self.damaged.append)  # type: ignore[arg-type]
 
     def pump(self) -> None:
         self.pumped += 1
@@ -61,6 +63,8 @@ class Scene:
     def view(self) -> View:
         if self.broken:
             raise StorageError("no")
+        if self.corrupt:
+            raise CorruptionError("node.db is damaged")
         self.views.append(View())
         return self.views[-1]
 
@@ -144,6 +148,14 @@ class TestASnapshot:
         scene.service.serve(ReadSnapshot(1, 10))
         scene.run()
         assert scene.said == [("opened", 1, 7), ("failed", 1)]
+
+    def test_of_a_damaged_mirror_ends_the_node_that_has_it(self, scene):
+        """A leader that only gave the stream up would begin others for ever, and its follower would stay behind."""
+        scene.corrupt = True
+        scene.service.serve(OpenSnapshot(1, "b"))
+        scene.run()
+        assert [str(error) for error in scene.damaged] == ["node.db is damaged"]
+        assert scene.said == []
 
     def test_goes_its_way_beside_others(self, scene):
         scene.service.serve(OpenSnapshot(1, "b"))
