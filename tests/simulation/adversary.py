@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
+from tests.simulation.burst import Burst
+from tests.simulation.connections import Wire
 from tests.simulation.machine import Machine
 from tests.simulation.process import NODE_TIMEOUT
 from tests.simulation.schedule import MS, SECOND
@@ -32,6 +34,7 @@ class Adversary:
         self._weights = list(self._profile.faults.values())
         self._shrinks = 0.9 if self._profile.kind == "shrinking" else 0.3
         """How often a group of two becomes a group of one."""
+        self._bursts = 0
         self._over = False
         self._acts: dict[str, Callable[[], str]] = {name: getattr(self, f"_{name}") for name in self._names}
         if self._names:
@@ -158,6 +161,19 @@ class Adversary:
             self._later(length, length + 100 * MS, machine.resume)
         return f"{length / SECOND:.1f} s"
 
+    def _burst(self) -> str:
+        """Freeze all followers for a second while a client of the leader sends several large jobs."""
+        leader = self._simulation.leader()
+        if leader is None or leader.process is None or leader.paused:
+            return ""
+        for machine in self._simulation.machines.values():
+            if machine is not leader:
+                machine.pause()
+                self._later(SECOND, SECOND + 1, machine.resume)
+        self._bursts += 1
+        Wire(leader, Burst(self._bursts), self._random)
+        return leader.name
+
     def _suspect(self, machine: Machine) -> None:
         if machine.paused:
             self._simulation.network.suspect(machine.name)
@@ -194,7 +210,7 @@ class Adversary:
         if machine is None:
             return ""
         length = self._random.choice((SECOND, 3 * SECOND, 10 * SECOND, 30 * SECOND))
-        machine.disk.hangs_until = self._schedule.now + length
+        machine.disk.hangs_until = max(machine.disk.hangs_until, self._schedule.now + length)
         return f"{machine.name} {length // SECOND} s"
 
     def _hang_leader(self) -> str:

@@ -40,6 +40,18 @@ KNOWN: dict[str, Known] = {
         "all nodes were suspended together, and the leader that wakes declares the others down",
         "for no reason",
     ),
+    "burst": Known(
+        {"burst": 1},
+        "several large jobs become one entry that is longer than the longest message: it is never sent",
+        "too long for the mesh",
+        scaled=True,
+    ),
+    "slow leader": Known(
+        {"slow_leader": 5},
+        "a leader whose disk is slow goes on leading, and everybody waits for its disk",
+        "no progress at",
+        seeds=100,
+    ),
     "hanging leader": Known(
         {"hang_leader": 5},
         "a leader whose disk does not answer goes on leading, and the cluster stands still",

@@ -50,6 +50,42 @@ class Mutant(msgspec.Struct, frozen=True):
 
 
 MUTANTS = (
+    # Large messages, slow parts, damage, wrong clocks
+    Mutant(
+        "large entries in the lane of the heartbeats",
+        "node/peers.py",
+        "Lane.ENTRIES if behind else Lane.CONSENSUS",
+        "Lane.CONSENSUS",
+        "sizes",
+    ),
+    Mutant(
+        "a checksum that does not cover the data",
+        "cluster/storage/records.py",
+        "    crc = zlib.crc32(_NUMBERS[len(numbers)].pack(*numbers))\n",
+        '    data, crc = b"", zlib.crc32(_NUMBERS[len(numbers)].pack(*numbers))\n',
+        "rot",
+    ),
+    Mutant(
+        "elections that take long",
+        "cluster/raft/server.py",
+        "self.timeout = self.config.election_ticks + self",
+        "self.timeout = 20 * self.config.election_ticks + self",
+        "rot",
+    ),
+    Mutant(
+        "what was on its way to the last leader is sent again late",
+        "node/driver/sending.py",
+        "        self._resend = RESEND\n        self._send_again()",
+        "        self._resend = MAX_RESEND",
+        "rot",
+    ),
+    Mutant(
+        "entries wait for all disks",
+        "cluster/raft/quorum.py",
+        "[(count - 1) // 2]",
+        "[0]",
+        "hangs",
+    ),
     # Elections
     Mutant(
         "vote not persisted",

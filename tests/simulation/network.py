@@ -280,6 +280,17 @@ class Network:
                 if name in link.ends:
                     self._lose(link)
 
+    def complaint(self) -> str:
+        """Say which messages were too long, if any were: whoever waits for them waits in vain."""
+        if not self.refused:
+            return ""
+        last = self.refused[-1]
+        most = self.of_its_own.get(last.sender, self.limits).max_message
+        return (
+            f"; {len(self.refused)} messages were too long for the mesh, the last one of {last.size} bytes from"
+            f" {last.sender} to {last.to}, {most} at most"
+        )
+
     # Faults
 
     def heal(self) -> None:

@@ -120,7 +120,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         nodes=nodes or size,
         faults=faults,
         interval=random.choice((2 * SECOND, 4 * SECOND) if steady else (SECOND // 3, SECOND, 2 * SECOND, 4 * SECOND)),
-        duration=random.randrange(20, 41) * SECOND if steady else random.randrange(10, 26) * SECOND,
+        duration=random.randrange(*((20, 41) if known is not None else (15, 31) if steady else (10, 26))) * SECOND,
         drift=random.choice((0.0, 0.05, 0.3)),
         latency=random.choice((200, MS, 5 * MS) if steady else (200, MS, 5 * MS, 30 * MS)),
         joins=random.random() < 0.7,

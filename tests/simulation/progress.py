@@ -27,6 +27,8 @@ ROUNDS: Final = 4
 """Elections in which nobody wins before one is won: in each, the two first candidates have to draw the same timeout."""
 RESEND: Final = SECOND
 """After this long a node sends again what has got lost (`node.driver.sending`)."""
+ANSWER: Final = SECOND
+"""How long an acknowledgement may take where nothing gets lost, besides disks and links."""
 AHEAD: Final = 4
 """Largest packets that may be ahead of a submit on its way to the leader and to the majority."""
 PATIENCE: Final = 10 * SECOND
@@ -130,6 +132,13 @@ class Probe:
         else:
             self._later(200 * MS)
 
+    def look(self) -> None:
+        """Drop a connection to a process that is no more: its host may have gone without a word."""
+        if self._wire is not None and self._wire.process is not self._machine.process:
+            self._wire.leave()
+            self._wire = None
+            self._later(100 * MS)
+
     def _submit(self, wire: Wire) -> None:
         # They all join one job, which nobody ever does: so the table does not grow.
         wire.send(encode_request(PacketType.SUBMIT_JOB_BG, b"probe", b"probe", b""))
@@ -169,10 +178,10 @@ class Progress:
         slowest = 1 - profile.drift
         self.election = int(ROUNDS * 2 * profile.config["election_ticks"] * TICK / slowest) + RESEND
         """How long a healthy majority may take to have a leader again, and its nodes to serve."""
-        self.patience = int(2 * RESEND / slowest) + 40 * profile.latency + 40 * profile.jitter
+        self.patience = int(ANSWER / slowest) + 40 * profile.latency + 40 * profile.jitter
         if profile.scale > 1:
             self.patience += int(AHEAD * sizes.MAX_PACKET / profile.scale / profile.pace)
-        """How long an acknowledgement may take then: what was sent to a leader that is gone is sent again."""
+        """How long an acknowledgement may take then: links between healthy nodes lose nothing."""
         self._since = 0
         """Since when a majority has been healthy that did not lose its leader."""
         self._healthy: dict[str, int] = {}
@@ -196,6 +205,8 @@ class Progress:
         if simulation.world.calm:
             return
         simulation.schedule.after(POLL, self._look)
+        for probe in self._probes.values():
+            probe.look()
         now = simulation.schedule.now
         healthy = frozenset(name for name in self.health.healthy() if self._has_caught_up(name, now))
         for name, since in list(self._healthy.items()):
@@ -235,4 +246,5 @@ class Progress:
                 f"no progress at {name}: what was submitted there at {probe.asked / SECOND:.2f} s was not acknowledged"
                 f" by {now / SECOND:.2f} s, though {others} were healthy, linked and a majority all the time since"
                 f" {since / SECOND:.2f} s ({self._leader or 'nobody'} leads)"
+                f"{self._simulation.network.complaint()}"
             )

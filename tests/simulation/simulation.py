@@ -225,7 +225,7 @@ class Simulation:
         self._make_peace()
         finished = schedule.run(schedule.now + PATIENCE, self._finished)
         if not finished:
-            raise ViolationError(f"no progress: {self._unfinished()}")
+            raise ViolationError(f"no progress: {self._unfinished()}{self.network.complaint()}")
         # What is on its way still may not break anything.
         self._quiesce()
         self.promises.check()
