@@ -29,6 +29,7 @@ from tests.histories.history import (
     Recorder,
     Run,
     RunBegins,
+    SetLimit,
     Status,
     SubmitJob,
     Word,
@@ -127,6 +128,12 @@ class RecordingClient:
         call = self._recorder.invoke(who, CountJobs(function))
         rows = [row.split(b"\t") for row in await client.table("status")]
         self._recorder.answer(call, next((int(row[1]) for row in rows if row[0] == function), 0))
+
+    async def limit(self, function: bytes, jobs: int) -> None:
+        """Set the limit of a function's queue by `maxqueue`."""
+        who, client = self._next()
+        call = self._recorder.invoke(who, SetLimit(function, jobs))
+        self._recorder.answer(call, await client.line(b"maxqueue %b %d" % (function, jobs)) == b"OK")
 
     async def show_jobs(self) -> None:
         """Ask by `show jobs` which of the newest jobs there are; it does not tell whether they run."""

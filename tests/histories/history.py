@@ -97,6 +97,14 @@ class CountJobs(msgspec.Struct, frozen=True):
     function: bytes
 
 
+class SetLimit(msgspec.Struct, frozen=True):
+    """The `maxqueue` command. Answered by True."""
+
+    function: bytes
+    limit: int
+    """The lowest limit that it sets for any priority; 0: none."""
+
+
 class RunBegins(msgspec.Struct, frozen=True):
     """A worker asks for a job and is handed this one. Sent when it asks; never answered."""
 
@@ -139,6 +147,7 @@ Operation = (
     | GetStatusUnique
     | CancelJob
     | CountJobs
+    | SetLimit
     | RunBegins
     | RunEnds
     | RunFails
@@ -354,6 +363,8 @@ def describe(call: Call) -> str:
             return f"cancels {_text(handle)}: {_cancelled(call)}"
         case CountJobs(function):
             return f"asks for the number of jobs of {_text(function)}: {told}"
+        case SetLimit(function, limit):
+            return f"sets the limit of {_text(function)} to {limit}"
         case RunBegins(run):
             return f"asks for a job, and begins {run}"
         case RunEnds(run, failed):

@@ -5,15 +5,15 @@ and however the client learned of the end. A run ends when its worker's final wo
 sends it, and not after anybody was told of it, or after the server answered what the worker sent next. So a submit that
 was sent later than that must not be joined to the run's job.
 
-*No submit is refused as one too many* while the function cannot have had so many jobs at any moment since it was sent.
-A job whose client was told its end does not count.
+*No submit is refused as one too many* while the function cannot have had so many jobs at any moment since it was sent,
+whatever limit it may have had then. A job whose client was told its end does not count.
 
 *The number of jobs* that `status` gives is one that there can have been at a moment since it was asked for.
 
 Not for: everything else that one job server would not do (`model`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tests.histories.history import (
@@ -29,6 +29,7 @@ from tests.histories.history import (
     Run,
     RunEnds,
     RunFails,
+    SetLimit,
     SubmitJob,
     describe,
     handle_of,
@@ -125,17 +126,34 @@ class Life(NamedTuple):
     gone: Moment
 
 
-def wrongly_refused(calls: Iterable[Call], limits: Mapping[bytes, int]) -> Iterator[str]:
+def wrongly_refused(calls: Iterable[Call]) -> Iterator[str]:
     """Say which submits were refused though their function had fewer jobs than its limit."""
     calls = list(calls)
     lives = _lives(calls)
     for call in calls:
         if call.answer is not QUEUE_FULL or call.key is None or call.answered is None:
             continue
-        function = call.key.function
-        most, limit = _most(lives.get(function, ()), call.invoked, call.answered), limits.get(function, 1)
-        if most < limit:
+        most = _most(lives.get(call.key.function, ()), call.invoked, call.answered)
+        limit = _lowest_limit(calls, call.key.function, call.invoked, call.answered)
+        if limit == 0:
+            yield f"{_who(call)} is refused, and there is no limit"
+        elif most < limit:
             yield f"{_who(call)} is refused: the limit is {limit}, and there can have been {most} jobs"
+
+
+def _lowest_limit(calls: Iterable[Call], function: bytes, first: Moment, last: Moment) -> int:
+    """Give the lowest limit that a function may have had at some moment of a time; 0 if it had none."""
+    changes = [
+        call
+        for call in calls
+        if isinstance(call.operation, SetLimit) and call.operation.function == function and call.invoked < last
+    ]
+    done = max(
+        (call.invoked for call in changes if call.answered is not None and call.answered < first), default=BEFORE
+    )
+    # What was answered before a change that was done in time was sent is not in force any more.
+    possible = [call.operation.limit for call in changes if (call.answered or NEVER) >= done]
+    return min((limit for limit in possible if limit), default=0)
 
 
 def wrongly_counted(calls: Iterable[Call]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.histories.history import FAILED, QUEUE_FULL, ClientLeaves, CountJobs, Key, RunFails, SubmitJob
+from tests.histories.history import FAILED, QUEUE_FULL, ClientLeaves, CountJobs, Key, RunFails, SetLimit, SubmitJob
 from tests.histories.rules import wrongly_counted, wrongly_joined, wrongly_refused
 from tests.histories.story import KEY, Play, Story
 
@@ -103,50 +103,78 @@ class TestEveryAcknowledgedSubmit:
         assert "which had not ended" in joined(story)[0]
 
 
-def refused(story, limit):
-    return list(wrongly_refused(story.history(), {F: limit}))
+def refused(story):
+    return list(wrongly_refused(story.history()))
+
+
+def limit(story, jobs):
+    number = story.invoke("O", SetLimit(F, jobs))
+    story.answer(number, True)  # noqa: FBT003 - the answer is OK
 
 
 class TestARefusal:
     def test_needs_as_many_jobs_as_the_limit(self, story):
+        limit(story, 1)
         story.submit("A", b"H:1", background=True, key=Key(F, b"1"))
         story.refused("A", Key(F, b"2"))
-        assert refused(story, 1) == []
-        (said,) = refused(story, 2)
-        assert said == (
-            "the background submit of f with '2' that A sent at 0.003000 is refused: "
-            "the limit is 2, and there can have been 1 jobs"
-        )
+        assert refused(story) == []
+        limit(story, 2)
+        story.refused("A", Key(F, b"2"))
+        (said,) = refused(story)
+        assert said.endswith("is refused: the limit is 2, and there can have been 1 jobs")
+
+    def test_needs_a_limit(self, story):
+        story.submit("A", b"H:1", background=True, key=Key(F, b"1"))
+        story.refused("A", Key(F, b"2"))
+        assert refused(story)[0].endswith("is refused, and there is no limit")
+        limit(story, 1)
+        limit(story, 0)
+        story.refused("A", Key(F, b"3"))
+        assert len(refused(story)) == 2
+
+    def test_may_be_by_a_limit_that_is_being_set_or_lifted(self, story):
+        story.submit("A", b"H:1", background=True, key=Key(F, b"1"))
+        number = story.invoke("O", SetLimit(F, 1))
+        story.refused("A", Key(F, b"2"))
+        story.answer(number, True)  # noqa: FBT003 - the answer is OK
+        lifted = story.invoke("O", SetLimit(F, 0))
+        story.refused("A", Key(F, b"3"))
+        story.answer(lifted, True)  # noqa: FBT003 - the answer is OK
+        assert refused(story) == []
 
     def test_never_meets_a_client_that_submits_one_job_at_a_time_and_waits_for_each_result(self, story):
+        limit(story, 1)
         for number in range(1, 4):
             handle, key = b"H:%d" % number, Key(F, b"%d" % number)
             story.submit("A", handle, key=key)
             run = story.begin(handle, number, key)
             story.end(run, key)
             story.result("A", handle, run)
-        assert refused(story, 1) == []
+        assert refused(story) == []
         story.refused("A", Key(F, b"9"))
-        assert len(refused(story, 1)) == 1
+        assert len(refused(story)) == 1
 
     def test_counts_no_job_that_was_cancelled_or_shown_as_over(self, story):
+        limit(story, 1)
         story.submit("A", b"H:1", background=True, key=Key(F, b"1"))
         story.cancel("A", b"H:1", done=True)
         story.submit("A", b"H:2", background=True, key=Key(F, b"2"))
         story.end(story.begin(b"H:2", 1, Key(F, b"2")), Key(F, b"2"))
         story.status("B", b"H:2", known=False)
         story.refused("A", Key(F, b"3"))
-        assert len(refused(story, 1)) == 1
+        assert len(refused(story)) == 1
 
     def test_counts_jobs_whose_submit_was_not_answered(self, story):
+        limit(story, 1)
         story.submit("A", None, key=Key(F, b"1"))
         story.refused("B", Key(F, b"2"))
-        assert refused(story, 1) == []
+        assert refused(story) == []
 
     def test_counts_jobs_of_other_functions_for_nothing(self, story):
+        limit(story, 1)
         story.submit("A", b"H:1", background=True, key=Key(b"g", b"1"))
         story.refused("A", Key(F, b"2"))
-        assert len(refused(story, 1)) == 1
+        assert len(refused(story)) == 1
 
 
 class TestACount:

@@ -3,7 +3,7 @@
 Not for: the checks themselves (`linearizability`, `model`, `rules`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from tests.histories import rules
 from tests.histories.history import Call, Key, Subject, SubmitJob, by_subject, describe, handle_of
@@ -18,21 +18,19 @@ def judge(
     calls: Iterable[Call],
     *,
     settled: bool = True,
-    limits: Mapping[bytes, int] | None = None,
     attempts_limited: bool = False,
     bound: int = BOUND,
 ) -> list[str]:
     """Say everything that is wrong with a history.
 
-    `settled`: it goes on until everything acknowledged was run and told. `limits`: the lowest `maxqueue` that each
-    function ever had; without one every refusal of a full queue is wrong while there is no job at all.
-    `attempts_limited`: a job is given up when its runs have failed too often. `bound` is that of the search for each
-    key. Raises `UndecidedError` when nothing is found wrong and some key has too many calls for that.
+    `settled`: it goes on until everything acknowledged was run and told. `attempts_limited`: a job is given up when its
+    runs have failed too often. `bound` is that of the search for each key. Raises `UndecidedError` when nothing is
+    found wrong and some key has too many calls for that.
     """
     calls = list(calls)
     wrong = [
         *rules.wrongly_joined(calls, settled=settled, attempts_limited=attempts_limited),
-        *rules.wrongly_refused(calls, limits or {}),
+        *rules.wrongly_refused(calls),
         *rules.wrongly_counted(calls),
     ]
     undecided: list[UndecidedError] = []

@@ -22,6 +22,7 @@ from tests.histories.history import (
     Recorder,
     RunBegins,
     RunFails,
+    SetLimit,
     Status,
     SubmitJob,
     UnaskedError,
@@ -116,6 +117,10 @@ class Histories(Calls):
         elif what == b"show jobs":
             newest = dict.fromkeys(self._handles[-RECENT:])
             self._calls[call] = [(recorder.invoke(who, GetStatus(handle)), handle) for handle in newest]
+        elif what.startswith(b"maxqueue "):
+            function, *limits = what.split()[1:]
+            limit = min((int(each) for each in limits if int(each)), default=0)
+            self._calls[call] = [(recorder.invoke(who, SetLimit(function, limit)), function)]
         elif what == b"status":
             functions = sorted({key.function for key in self._keys.values()})
             self._calls[call] = [(recorder.invoke(who, CountJobs(function)), function) for function in functions]
@@ -126,7 +131,7 @@ class Histories(Calls):
         rows = [row.split(b"\t") for row in answer]
         for number, subject in self._calls.get(call, ()):
             operation = recorder.call(number).operation
-            if isinstance(operation, CancelJob):
+            if isinstance(operation, CancelJob | SetLimit):
                 recorder.answer(number, answer[0] == b"OK")
             elif isinstance(operation, CountJobs):
                 recorder.answer(number, next((int(row[1]) for row in rows if row[0] == subject), 0))
