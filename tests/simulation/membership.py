@@ -404,6 +404,7 @@ def record_of(machine: Machine) -> Any:
 
 _LOGGING: Final = (
     "node.membership", "node.peers", "node.server", "node.gateway.gateway", "node.gateway.connection",
+    "node.gateway.holders",
 )  # fmt: skip
 """Modules that log while nodes run."""
 

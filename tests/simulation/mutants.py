@@ -1,7 +1,8 @@
 """Deliberate faults, to prove that the net has no holes: `python -m tests.simulation.mutants`.
 
 Each fault is a small change of one file, made in a copy of the tree. The simulator, or failing that the tests of the
-mutated package, must notice it within a bounded number of seeds. What survives is a hole in the net.
+mutated package, must notice it within a bounded number of seeds. Some the simulator must notice by itself. What
+survives is a hole in the net.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import msgspec
@@ -36,6 +38,8 @@ NETS = {
 
 PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly")
 
+SIMULATED_SEEDS = 200
+
 
 class Mutant(msgspec.Struct, frozen=True):
     """One fault."""
@@ -47,6 +51,8 @@ class Mutant(msgspec.Struct, frozen=True):
     new: str
     kind: str = ""
     """The kind of seeds that hunt it; empty: of every kind, as they come."""
+    simulated: bool = False
+    """Whether the simulator has to notice it by itself, within `SIMULATED_SEEDS`."""
 
 
 MUTANTS = (
@@ -85,6 +91,49 @@ MUTANTS = (
         "[(count - 1) // 2]",
         "[0]",
         "hangs",
+    ),
+    # What the world knows better than the system
+    Mutant(
+        "a node that is silent for 0.15 s is declared down",
+        "node/driver/vigil.py",
+        "silent = now - self._heard.setdefault(name, now) > self._timeout",
+        "silent = now - self._heard.setdefault(name, now) > 0.15",
+        simulated=True,
+    ),
+    Mutant(
+        "a leader declares live nodes down every second",
+        "node/driver/vigil.py",
+        "if silent or name in self._gone",
+        "if int(now) != int(now - 0.1) or silent or name in self._gone",
+        simulated=True,
+    ),
+    Mutant(
+        "delayed jobs run at once",
+        "cluster/jobs/table.py",
+        "if command.due > self.now:",
+        "if False:",
+        simulated=True,
+    ),
+    Mutant(
+        "time limits are never enforced",
+        "cluster/jobs/lifecycle.py",
+        "        if ability is not None and ability.time_limit:",
+        "        if False:",
+        simulated=True,
+    ),
+    Mutant(
+        "low priority first",
+        "cluster/jobs/job.py",
+        "PRIORITIES: Final = (HIGH, NORMAL, LOW)",
+        "PRIORITIES: Final = (LOW, NORMAL, HIGH)",
+        simulated=True,
+    ),
+    Mutant(
+        "nobody tells the time when nothing else happens",
+        "node/driver/due.py",
+        "due = self._table.next_deadline()",
+        "due = None",
+        simulated=True,
     ),
     # Elections
     Mutant(
@@ -937,11 +986,13 @@ class Hunt:
                 nets = [
                     test for package, tests in self._nets.items() if mutant.file.startswith(package) for test in tests
                 ]
-            run = ["-m", "tests.simulation", "--seeds", str(self._seeds), "--start", str(self._start)]
+            simulated = mutant is not None and mutant.simulated
+            seeds = SIMULATED_SEEDS if simulated else self._seeds
+            run = ["-m", "tests.simulation", "--seeds", str(seeds), "--start", str(self._start)]
             if mutant is not None and mutant.kind:
                 run += ["--kind", mutant.kind]
             found = self._run(tree, run)
-            return found or (self._run(tree, [*PYTEST, *nets]) if nets else "")
+            return found or (self._run(tree, [*PYTEST, *nets]) if nets and not simulated else "")
 
     def spread(self) -> list[str]:
         """Try the tests behind the simulator on the tree as it is; return those that fail and so cannot be used."""
@@ -984,24 +1035,29 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=400)
     parser.add_argument("--start", type=int, default=1)
     parser.add_argument("--patience", type=int, default=300, help="seconds for each net")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many to hunt at a time")
     options = parser.parse_args()
+    chosen = [one for one in MUTANTS if not options.names or any(part in one.name for part in options.names)]
     hunt = Hunt(options.seeds, options.start, options.patience)
     wrong = hunt.caught(None)
     if wrong:
         say(f"The tree without any mutant fails: {wrong}")
         return 1
-    for tests in hunt.spread():
+    for tests in hunt.spread() if not all(mutant.simulated for mutant in chosen) else ():
         say(f"{tests} fails without any mutant, so it proves nothing: not used")
-    chosen = [one for one in MUTANTS if not options.names or any(part in one.name for part in options.names)]
     survivors = []
-    for mutant in chosen:
+
+    def chase(mutant: Mutant) -> tuple[Mutant, str, float]:
         began = time.monotonic()
-        found = hunt.caught(mutant)
-        alive = not found or found.startswith("NOT APPLICABLE")
-        if alive:
-            survivors.append(mutant.name)
-        took = time.monotonic() - began
-        say(f"{'SURVIVES' if alive else 'caught':8} {mutant.name} ({took:.0f} s): {found}")
+        return mutant, hunt.caught(mutant), time.monotonic() - began
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for done in as_completed([pool.submit(chase, mutant) for mutant in chosen]):
+            mutant, found, took = done.result()
+            alive = not found or found.startswith("NOT APPLICABLE")
+            if alive:
+                survivors.append(mutant.name)
+            say(f"{'SURVIVES' if alive else 'caught':8} {mutant.name} ({took:.0f} s): {found}")
     say(f"{len(chosen) - len(survivors)} of {len(chosen)} caught; survivors: {', '.join(survivors) or 'none'}")
     return 1 if survivors else 0
 

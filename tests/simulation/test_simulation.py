@@ -24,6 +24,7 @@ from cluster.raft.reads import ReadRounds
 from cluster.raft.replication import Replication
 from node.driver import Driver
 from node.driver.sending import Sending
+from node.driver.vigil import Vigil
 from node.gateway.listening import Listening
 from node.relay import Relay
 from protocol import PacketType
@@ -99,6 +100,15 @@ def violations(kind: str | None = None, seeds: int = 30, like: tuple[str, ...] =
 
 
 class TestTheChecker:
+    def test_sees_a_node_timeout_that_is_too_short(self, monkeypatch):
+        begin = Vigil.__init__
+        monkeypatch.setattr(Vigil, "__init__", lambda self, name, timeout: begin(self, name, 0.15))
+        assert violations(like=("for no reason",))
+
+    def test_sees_a_leader_that_declares_live_nodes_down(self, monkeypatch):
+        monkeypatch.setattr(Vigil, "declare", slander)
+        assert violations("calm", like=("for no reason",))
+
     def test_sees_a_cluster_that_is_founded_without_everybody_s_consent(self, monkeypatch):
         def boldly(self, first):
             self._persist(Founder("bold", first))
@@ -248,18 +258,18 @@ class TestTheChecker:
         assert violations("rot")
 
     def test_sees_a_listener_that_is_told_twice(self, monkeypatch):
-        report = Relay.report
+        put = Relay.put
 
         def stuttering(self, *what):
-            report(self, *what)
-            report(self, *what)
+            put(self, *what)
+            put(self, *what)
 
-        monkeypatch.setattr(Relay, "report", stuttering)
+        monkeypatch.setattr(Relay, "put", stuttering)
         monkeypatch.setattr(Listening, "was_told", lambda self, session, job: False)
         assert "is told" in violations("calm")[0] or "hears piece" in violations("calm")[0]
 
     def test_sees_a_listener_that_is_never_told(self, monkeypatch):
-        monkeypatch.setattr(Relay, "report", lambda self, *what: what)
+        monkeypatch.setattr(Relay, "put", lambda self, *what: what)
         assert "still wait" in violations("calm")[0]
 
     def test_sees_a_result_that_is_given_up_too_early(self, monkeypatch):
@@ -273,6 +283,13 @@ class TestTheChecker:
 
         monkeypatch.setattr(Listening, "tick", hasty)
         assert "said to be lost" in violations("lossy")[0]
+
+
+def slander(self, nodes, members, now):
+    """Declare a live node down every second."""
+    for node in nodes:
+        if node.up and node.name != self._name and int(now) != int(now - 0.1):
+            yield NodeDown(node.name, node.incarnation)
 
 
 def low_first(self, session):

@@ -224,7 +224,7 @@ class Truth:
         since -= CLOCK_MEMORY
         worst = 0
         for host in self._hosts.values():
-            if not host.leads and host.led < since:
+            if not host.leads and (host.led < 0 or host.led < since):
                 continue
             until = self.now
             for began, offset in reversed(host.offsets):
