@@ -402,13 +402,6 @@ def record_of(machine: Machine) -> Any:
     return store.record
 
 
-_LOGGING: Final = (
-    "node.membership", "node.peers", "node.server", "node.gateway.gateway", "node.gateway.connection",
-    "node.gateway.holders",
-)  # fmt: skip
-"""Modules that log while nodes run."""
-
-
 class _Silent:
     """A logger that says nothing."""
 
@@ -419,7 +412,8 @@ class _Silent:
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Let what nodes log be written nowhere."""
-    modules = [sys.modules[name] for name in _LOGGING]
+    names = [name for name, module in sys.modules.items() if name.startswith("node.") and hasattr(module, "log")]
+    modules = [sys.modules[name] for name in names]
     usual = [module.log for module in modules]
     try:
         for module in modules:
