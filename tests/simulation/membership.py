@@ -35,6 +35,8 @@ STRANGERS: Final = "strange"
 """The name of another cluster on the same network."""
 MAX_NODES: Final = 7
 """How many nodes there are at once, at most."""
+MAX_NODES_SCALED: Final = 4
+"""How many where links are slow: what clients submit has to go to all but one of them over the leader's."""
 MAX_CLOCK_OFFSET: Final = 12 * SECOND
 """Two clocks that are off by this much are not too far apart for a group (`MAX_CLOCK_DIFFERENCE`)."""
 EXPECT_LATER: Final = 3
@@ -132,6 +134,7 @@ class Operator:
         self._discovery = network.discovery
         self._foundings = Foundings(simulation.journal)
         self._expect = simulation.profile.nodes
+        self._max_nodes = MAX_NODES if simulation.profile.scale == 1 else MAX_NODES_SCALED
         self._labels = [f"{letter}{number or ''}" for number in range(9) for letter in "abcdefgh"]
         head = self._labels[:8]
         self._random.shuffle(head)  # ids that come later may be lower
@@ -222,7 +225,7 @@ class Operator:
         blank = sum(1 for machine in self._living if isinstance(record_of(machine), Free | Accepted))
         if self._foundings.founding(CLUSTER) is None:
             return len(self._living) < 2 * self._expect - 1
-        return blank + 1 < max(EXPECT_LATER, self._expect) and len(self._living) < MAX_NODES
+        return blank + 1 < max(EXPECT_LATER, self._expect) and len(self._living) < self._max_nodes
 
     @property
     def _expect_now(self) -> int:

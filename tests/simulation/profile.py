@@ -114,6 +114,8 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
     small = kind == "snapshots" or (not steady and random.random() < 0.5)
     noisy = kind in ("lossy", "everything", "snapshots", "shrinking", "founding", "admission")
     scaled = known.scaled if known is not None else kind == "sizes" or (not small and random.random() < 0.2)
+    # Many come and go there at once, and are sent everything: with slow links a seed would take seconds.
+    scaled = scaled and kind not in ("founding", "admission")
     scale = sizes.SCALE if scaled else 1
     return Profile(
         kind=kind,
