@@ -114,7 +114,7 @@ class Client(Caller):
         else:
             for packet in packets:
                 self.wire.send(packet)
-        if not world.calm and world.chance(0.05):
+        if not world.calm and world.chance(0.06):
             self.wire.stop_reading()
             world.schedule.after(random.randrange(2 * SECOND), self.wire.read_on)
 
@@ -225,6 +225,8 @@ class Client(Caller):
             raise ViolationError(f"{self.name} is told {kind.name} of job {job}, for which it does not wait")
         if kind is P.WORK_FAIL:
             self.world.promises.failed(job, exceptions=self._exceptions)
+        elif kind is P.WORK_EXCEPTION and not self._exceptions:
+            raise ViolationError(f"{self.name} is told of an exception in job {job}, and never asked for those")
         elif kind is not P.WORK_STATUS:
             self._piece(job, awaited, kind, args[1])
         if kind not in FINAL:

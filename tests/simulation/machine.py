@@ -89,6 +89,8 @@ class Machine:
         """The event loop of the process that runs."""
         self.paused = False
         self.stopping = False
+        self._stop_began = 0
+        """When a process that is stopping was asked to."""
         self._stopped_by = 0
         """When a process that is stopping has to be done with waiting for the jobs that run."""
         self._starts_again = False
@@ -189,15 +191,19 @@ class Machine:
             self.crash("stopped")
             return
         self.stopping = True
+        self._stop_began = self.schedule.now
         self._stopped_by = self.schedule.now + int(self.settings.drain_timeout * SECOND / self.rate)
         self.run(self.generation, process.stop)
 
     def stopped(self) -> None:
         """Note that the process has done all that it does before it ends; a job that it let end runs no more."""
         assert self.process is not None
-        running = self.process.gateway.running
-        if running and self.schedule.now < self._stopped_by:
-            raise ViolationError(f"{self.name} stops while {running} jobs run, and has time left for them")
+        gateway, now = self.process.gateway, self.schedule.now
+        if gateway.running and now < self._stopped_by:
+            raise ViolationError(f"{self.name} stops while {gateway.running} jobs run, and has time left for them")
+        untold = len(gateway.telling.endings)
+        if untold and now < min(self._stopped_by, self._stop_began + 4 * SECOND) and self.process.reaches_quorum:
+            raise ViolationError(f"{self.name} stops before the table knows that {untold} jobs have ended")
         self.crash("stopped")
 
     def pause(self) -> None:

@@ -802,6 +802,100 @@ MUTANTS = (
         "            if told != tuple(job.listeners):\n",
         "            if False:\n",
     ),
+    # Connections, workers and the end
+    Mutant(
+        "an answer overtakes one that is awaited",
+        "node/gateway/connection.py",
+        "                if self.waiting and (self.reading_table or kind not in PIPELINED):\n",
+        "                if False:\n",
+    ),
+    Mutant(
+        "an answer to text overtakes one that is awaited",
+        "node/gateway/connection.py",
+        "            elif self.waiting or self._held_back:\n",
+        "            elif False:\n",
+    ),
+    Mutant(
+        "a connection that was full is not read from again",
+        "node/gateway/connection.py",
+        "        if self._inbox or not self._reading or self._ended:\n",
+        "        if self._inbox or self._ended:\n",
+    ),
+    Mutant(
+        "a connection that has had its turn never has another",
+        "node/gateway/connection.py",
+        "                self._tired = True\n                gateway.resume_later(self)\n",
+        "                self._tired = True\n",
+    ),
+    Mutant(
+        "a peer that reads again is not served",
+        "node/gateway/connection.py",
+        "        self._held_back = False\n        self.resume()\n",
+        "        self._held_back = False\n",
+    ),
+    Mutant(
+        "a connection is closed before what its client asked last is answered",
+        "node/gateway/connection.py",
+        "        if self.waiting or self._inbox:\n            return False\n",
+        "",
+    ),
+    Mutant(
+        "a late packet is reported before what is owed",
+        "node/gateway/connection.py",
+        "self._reading and not self.waiting",
+        "self._reading",
+    ),
+    Mutant(
+        "nobody is read from again when the node has caught up",
+        "node/gateway/gateway.py",
+        "                connection.regulate()\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "a job that comes after NO_JOB is kept for nobody",
+        "node/gateway/assigning.py",
+        "            if self._keeps(connection, worker, effect.job):\n"
+        "                self._offer(connection, worker)\n"
+        "            return\n",
+        "            return\n",
+    ),
+    Mutant(
+        "a held GRAB_JOB is never answered",
+        "node/gateway/assigning.py",
+        "            self._end_hold(connection, connection.worker)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a job that its worker can run no more is never given back",
+        "node/gateway/assigning.py",
+        "            self._driver.propose(Unreserve(connection.number, worker.unwanted.pop().number))\n",
+        "            worker.unwanted.pop()\n",
+    ),
+    Mutant(
+        "a client that submits a job twice is told its end once",
+        "node/gateway/telling.py",
+        "        repeats[job.handle] = repeats.get(job.handle, 0) + 1\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "exceptions are told to those who did not ask for them",
+        "node/gateway/telling.py",
+        "        if kind is PacketType.WORK_EXCEPTION and not connection.exceptions:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a node stops while its workers run jobs",
+        "node/gateway/draining.py",
+        "if self._drained is not None and not self.running and not self.awaited:",
+        "if self._drained is not None:",
+    ),
+    Mutant(
+        "a node stops before the ends of its jobs are in the table",
+        "node/server.py",
+        "            await self._unless_stopped(self._settle(driver, settled), "
+        "within=None if driver.alone else SETTLING_TIME)\n",
+        "",
+    ),
     # Told, therefore ended
     Mutant(
         "a submit joins a job whose end was told",

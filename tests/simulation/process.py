@@ -172,6 +172,11 @@ class Process:
         self._machine.stopped()
 
     @property
+    def reaches_quorum(self) -> bool:
+        """Whether something can be agreed upon, as far as the process knows."""
+        return self._stopping.server._status.quorum_linked(self.driver)
+
+    @property
     def unfinished(self) -> str:
         """Say what is still to be told or answered, and what was kept for nobody."""
         gateway = self.gateway
