@@ -135,6 +135,8 @@ class Relay:
     def put(self, node: str, incarnation: int, item: Item) -> None:
         """Send an item to this incarnation of another node, at the next `flush`."""
         stream = self._streams.get(node)
+        if stream is not None and incarnation < stream.receiver:
+            return  # the table here lags behind: those sessions are over
         if stream is None or stream.receiver != incarnation:
             self._drop(node)
             stream = self._streams[node] = _Stream(incarnation)

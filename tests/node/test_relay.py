@@ -219,6 +219,17 @@ class TestAnIncarnation:
         pair.a.relay.tick()
         assert owed(pair.a) == 0
 
+    def test_of_the_receiver_that_is_over_does_not_disturb_the_new_one(self, pair):
+        """The table of a node that lags behind may name the old one after the new one has spoken."""
+        pair.b.relay.begin(2)
+        pair.a.say(b"1", to=2)
+        pair.carry()
+        pair.a.say(b"for nobody")
+        pair.a.say(b"2", to=2)
+        pair.carry()
+        assert pair.b.told == [b"1", b"2"]
+        assert owed(pair.a) == 0
+
     def test_of_the_sender_begins_its_reports_anew(self, pair):
         pair.a.say(b"1", b"2")
         pair.carry()
