@@ -13,6 +13,7 @@ becomes of a submit (`joins`), or of a read.
 """
 
 import enum
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -58,10 +59,12 @@ class _Question(NamedTuple):
 class _Asked:
     """What one incarnation of another node is asked."""
 
-    __slots__ = ("gathered", "incarnation", "sent", "warned")
+    __slots__ = ("answered", "gathered", "incarnation", "sent", "warned")
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
+        self.answered: deque[tuple[int, Then]] = deque()
+        """The number of a command, and what to call once it is applied here. The numbers never fall."""
         self.gathered: list[_Question] = []
         """For the next query."""
         self.sent: dict[int, list[_Question]] = {}
@@ -81,15 +84,19 @@ class Holders:
         self._table = gateway.table
         self._number = 0
         self._asked: dict[str, _Asked] = {}
-        self._answered: list[tuple[str, int, int, Then]] = []
-        """Node, incarnation, and the number of a command: what to call once it is applied here."""
+        self._known: list[Then] = []
+        """What to call now: the table here knows all there is to know."""
+        self._later: list[tuple[str, int, _Question]] = []
+        """What is to be asked again, of which incarnation of which node."""
+        self._applied = 0
+        """How far the log was applied here when the last of these was put off."""
         self.unsent = False
         """Whether a query has gathered: `send` is to follow."""
 
     @property
     def busy(self) -> bool:
         """Tell whether any question has no verdict yet: then `check` is to be called."""
-        return bool(self._asked or self._answered)
+        return bool(self._asked or self._known or self._later)
 
     # -- asking -------------------------------------------------------------------------------------------------------
 
@@ -99,19 +106,28 @@ class Holders:
         `session`, if not 0, is to be sent what the worker says of the job from then on; such a question waits for as
         long as it takes. `then` is called later, once.
         """
+        self._ask(node, incarnation, _Question(job, session, self._gateway.time(), then))
+
+    def ask_again(self, node: str, incarnation: int, job: int, session: int, then: Then) -> None:
+        """Ask once more what is known to have ended there, and is here as if it had not: one of the two lags behind.
+
+        Not before more of the log is applied here, or some time has passed: until then the answer would be the same.
+        """
+        self._applied = self._driver.raft.applied_index
+        self._later.append((node, incarnation, _Question(job, session, self._gateway.time(), then)))
+
+    def _ask(self, node: str, incarnation: int, question: _Question) -> None:
+        self._gateway.flush_later()
         if self._is_over(node, incarnation):
-            self._answered.append((node, incarnation, 0, then))
-            self._gateway.flush_later()
+            self._known.append(question.then)
             return
         asked = self._asked.get(node)
-        if asked is not None and asked.incarnation != incarnation:
-            self._over(node)
-            asked = None
-        if asked is None:
+        if asked is None or asked.incarnation != incarnation:
+            if asked is not None:
+                self._let_go(asked)
             asked = self._asked[node] = _Asked(incarnation)
-        asked.gathered.append(_Question(job, session, self._gateway.time(), then))
+        asked.gathered.append(question)
         self.unsent = True
-        self._gateway.flush_later()
 
     def settle(self, then: Callable[[], None]) -> None:
         """Call back once every end is applied here that a client anywhere may know of now."""
@@ -150,13 +166,14 @@ class Holders:
         asked.warned = False
         for question in asked.sent.pop(answer.number, ()):
             if question.job in ended:
-                self._answered.append((node, incarnation, answer.last, question.then))
+                asked.answered.append((answer.last, question.then))
             else:
                 question.then(Verdict.RUNS)
         self.check()
 
     def tick(self) -> None:
         """Let no read wait for long for a node that does not answer, and tell the operator of the node."""
+        self._ask_once_more()
         overdue = self._gateway.time() - self._patience
         for node, asked in list(self._asked.items()):
             late = [each for sent in asked.sent.values() for each in sent if each.asked < overdue]
@@ -180,32 +197,42 @@ class Holders:
 
     def check(self) -> None:
         """Call back for what the table knows by now: to be called when something has been applied."""
+        if self._later and self._driver.raft.applied_index > self._applied:
+            self._ask_once_more()
         for node, asked in list(self._asked.items()):
-            if not (asked.gathered or asked.sent):
+            if self._is_over(node, asked.incarnation):
                 del self._asked[node]
-            elif self._is_over(node, asked.incarnation):
-                self._over(node)
-        if self._answered:
-            waiting, self._answered = self._answered, []
-            for node, incarnation, number, then in waiting:
-                if self._is_over(node, incarnation) or self._table.nodes[node].last >= number:
-                    then(Verdict.APPLIED)
-                else:
-                    self._answered.append((node, incarnation, number, then))
+                self._let_go(asked)
+                continue
+            answered, last = asked.answered, self._table.nodes[node].last
+            while answered and answered[0][0] <= last:
+                self._known.append(answered.popleft()[1])
+            if not (answered or asked.gathered or asked.sent):
+                del self._asked[node]
+        known, self._known = self._known, []
+        for then in known:
+            then(Verdict.APPLIED)
+
+    def _ask_once_more(self) -> None:
+        later, self._later = self._later, []
+        for node, incarnation, question in later:
+            self._ask(node, incarnation, question)
 
     def _is_over(self, node: str, incarnation: int) -> bool:
         known = self._table.nodes.get(node)
         return known is None or not known.up or known.incarnation != incarnation
 
-    def _over(self, node: str) -> None:
-        asked = self._asked.pop(node)
-        for question in [*(each for sent in asked.sent.values() for each in sent), *asked.gathered]:
-            question.then(Verdict.APPLIED)
+    def _let_go(self, asked: _Asked) -> None:
+        """Note that an incarnation is over: the table knows what there is to know of its jobs."""
+        self._known += [then for _, then in asked.answered]
+        self._known += [question.then for sent in asked.sent.values() for question in sent]
+        self._known += [question.then for question in asked.gathered]
 
     def reset(self) -> None:
         """Forget every question: nobody here waits for an answer any more."""
         self._asked.clear()
-        self._answered.clear()
+        self._known.clear()
+        self._later.clear()
         self.unsent = False
 
     # -- answering ----------------------------------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Joins:
         self._connections = gateway.connections
         self._joins: dict[int, Join] = {}
         """By ticket."""
+        self._of: dict[int, dict[int, Join]] = {}
+        """The same, for each session."""
         self._tickets = 0
 
     def __len__(self) -> int:
@@ -87,8 +89,9 @@ class Joins:
 
     def answer(self, ticket: int, packet: bytes) -> None:
         """Answer a submit that was proposed again."""
-        join = self._joins.pop(ticket, None)
+        join = self._joins.get(ticket)
         if join is not None:
+            self._forget(join)
             self._give(join, packet)
 
     def failed(self, session: int, job: Job) -> bool:
@@ -97,14 +100,14 @@ class Joins:
         Tell whether that is all there is to do: nobody has told this session of the job.
         """
         alone = False
-        for join in [each for each in self._joins.values() if each.job is job and each.submit.session == session]:
+        for join in [each for each in self._of.get(session, {}).values() if each.job is job]:
             alone = alone or join.listens
             self._propose_again(join)
         return alone
 
     # -- what the worker's node says ----------------------------------------------------------------------------------
 
-    def _ask(self, join: Join, node: str, incarnation: int) -> None:
+    def _ask(self, join: Join, node: str, incarnation: int, *, again: bool = False) -> None:
         job = join.job
         assert job is not None
         session = 0 if join.submit.background else join.submit.session
@@ -113,7 +116,8 @@ class Joins:
             if join.ticket in self._joins and join.job is job:
                 self._decide(join, job, verdict, node, incarnation)
 
-        self._gateway.holders.ask(node, incarnation, job.number, session, then)
+        holders = self._gateway.holders
+        (holders.ask_again if again else holders.ask)(node, incarnation, job.number, session, then)
 
     def _decide(self, join: Join, job: Job, verdict: Verdict, node: str, incarnation: int) -> None:
         listening = self._gateway.telling.listening
@@ -122,12 +126,12 @@ class Joins:
         elif job.number not in self._table.jobs:
             self._propose_again(join)
         elif job.holder is not None and (job.holder.node.name, job.holder.node.incarnation) == (node, incarnation):
-            self._ask(join, node, incarnation)  # this node lags behind: it has not heard of the end
+            self._ask(join, node, incarnation, again=verdict is Verdict.APPLIED)
         else:
             self._accept(join)  # the job has gone back to its queue since, and is going to be run once more
 
     def _accept(self, join: Join) -> None:
-        del self._joins[join.ticket]
+        self._forget(join)
         job, session = join.job, join.submit.session
         assert job is not None
         self._give(join, encode_job_created(job.handle))
@@ -169,7 +173,14 @@ class Joins:
         self._tickets += 1
         owed = connection.owe() if connection is not None else None
         join = self._joins[self._tickets] = Join(submit, connection, owed, self._tickets)
+        self._of.setdefault(session, {})[join.ticket] = join
         return join
+
+    def _forget(self, join: Join) -> None:
+        session = join.submit.session
+        del self._joins[join.ticket], self._of[session][join.ticket]
+        if not self._of[session]:
+            del self._of[session]
 
     def _give(self, join: Join, packet: bytes) -> None:
         if join.connection is not None and join.owed is not None:
@@ -177,10 +188,10 @@ class Joins:
 
     def disconnected(self, session: int) -> None:
         """Let a connection go: what it submitted in the background is to be run all the same."""
-        for join in [each for each in self._joins.values() if each.submit.session == session]:
+        for join in list(self._of.get(session, {}).values()):
             join.connection = join.owed = None
             if not join.submit.background:
-                del self._joins[join.ticket]
+                self._forget(join)
                 if join.listens and join.job is not None:
                     self._gateway.telling.listening.discard(session, join.job)
 
@@ -194,3 +205,4 @@ class Joins:
     def reset(self) -> None:
         """Forget all of them."""
         self._joins.clear()
+        self._of.clear()

@@ -8,7 +8,7 @@ to be told when the log says that the job is over waits for the word of the work
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from cluster.jobs import Concluded, Job, JobTable
 from node.relay import Report
@@ -20,6 +20,13 @@ FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, Packet
 
 Say = Callable[[int, PacketType, list[bytes]], None]
 """Send a session a report."""
+
+
+class _Word(NamedTuple):
+    """What a worker here said."""
+
+    kind: PacketType
+    args: list[bytes]
 
 
 class Listening:
@@ -34,7 +41,7 @@ class Listening:
         """The end of each job whose end is not in the table yet, by job and by the session that was told."""
         self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
         """The job, and the node and incarnation that has the word, by job number and session."""
-        self._held: dict[tuple[int, int], list[Report | Concluded]] = {}
+        self._held: dict[tuple[int, int], list[Report | _Word | Concluded]] = {}
         """By job number and session: what came for those whose submit is not answered yet (`joins`)."""
 
     def reported(self, report: Report) -> None:
@@ -75,20 +82,28 @@ class Listening:
         kept = self._held.get((job.number, session))
         if kept is None:
             return False
-        kept.append(Report(job.number, [session], kind, args))
+        kept.append(_Word(kind, args))
         return True
 
     def has_end(self, session: int, job: Job) -> bool:
         """Tell whether the worker's last word is among what is kept for a session."""
-        return any(type(each) is Report and each.kind in FINAL for each in self._held[job.number, session])
+        return any(not isinstance(each, Concluded) and each.kind in FINAL for each in self._held[job.number, session])
 
     def release(self, session: int, job: Job) -> None:
         """Pass on what was kept for a session, and keep nothing any more."""
         kept = self._held.pop((job.number, session))
         for effect in [each for each in kept if isinstance(each, Concluded)]:
             self.concluded(effect)
-        for report in [each for each in kept if isinstance(each, Report)]:
-            self._pass_on(session, report)
+        words = [each for each in kept if not isinstance(each, Concluded)]
+        # No word of another node follows the end of a run here.
+        ended_here = job.number not in self._table.jobs and any(isinstance(each, _Word) for each in words)
+        for word in words:
+            if isinstance(word, _Word) or (ended_here and (job.number, session) not in self._awaiting):
+                self._say(session, word.kind, word.args)
+            else:
+                self._pass_on(session, word)
+            if word.kind in FINAL:
+                return
 
     def discard(self, session: int, job: Job) -> None:
         """Forget what was kept for a session."""
@@ -147,8 +162,6 @@ class Listening:
             self._early = {key: reports for key, reports in self._early.items() if key[1] != session}
         if self._awaiting:
             self._awaiting = {key: word for key, word in self._awaiting.items() if key[1] != session}
-        if self._held:
-            self._held = {key: kept for key, kept in self._held.items() if key[1] != session}
 
     def reset(self) -> None:
         """Forget everybody."""

@@ -20,6 +20,8 @@ Find = Callable[[], Job | None]
 """Look a job up in the table."""
 Answer = Callable[[Job | None], None]
 """Answer with a job, or with None: there is none, or it has ended."""
+_Held = tuple[str, int, int]
+"""A node, its incarnation, and the number of a job that a worker there has."""
 
 
 class Reads:
@@ -43,23 +45,29 @@ class Reads:
         """Call back once the table knows everything that any client could know by now, of whatever job."""
         self._driver.when_current(lambda: self._gateway.holders.settle(then))
 
-    def _look(self, connection: Connection, find: Find, answer: Answer) -> None:
-        """Answer with the job as the table has it, or ask the node whose worker has it."""
+    def _look(self, connection: Connection, find: Find, answer: Answer, before: _Held | None = None) -> None:
+        """Answer with the job as the table has it, or ask the node whose worker has it.
+
+        `before`: what was asked for and had ended there.
+        """
         job = find()
         holder: Session | None = job.holder if job is not None else None
         if job is not None and holder is not None and holder.node.name != self._driver.name:
-            then = partial(self._decide, connection, find, answer)
-            self._gateway.holders.ask(holder.node.name, holder.node.incarnation, job.number, 0, then)
-            return
-        if job is not None and job.number in self._gateway.telling.endings:
-            job = None
-        self._end(connection, lambda: answer(job))
+            held = (holder.node.name, holder.node.incarnation, job.number)
+            then = partial(self._decide, connection, find, answer, held)
+            holders = self._gateway.holders
+            (holders.ask if held != before else holders.ask_again)(*held, 0, then)
+        elif job is not None and job.number in self._gateway.telling.endings:
+            # Another job may have the same unique key.
+            self._driver.when_settled(partial(self._look, connection, find, answer))
+        else:
+            self._end(connection, lambda: answer(job))
 
-    def _decide(self, connection: Connection, find: Find, answer: Answer, verdict: Verdict) -> None:
+    def _decide(self, connection: Connection, find: Find, answer: Answer, held: _Held, verdict: Verdict) -> None:
         if verdict is not Verdict.APPLIED:
             self._end(connection, lambda: answer(find()))
         else:
-            self._look(connection, find, answer)
+            self._look(connection, find, answer, held)
 
     def _begin(self, connection: Connection) -> None:
         self._gateway.assigning.tell_taken()

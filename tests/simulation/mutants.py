@@ -912,8 +912,8 @@ MUTANTS = (
     Mutant(
         "a submit is proposed again before the end of the job is applied",
         "node/gateway/holders.py",
-        "self._table.nodes[node].last >= number:",
-        "True:",
+        "while answered and answered[0][0] <= last:",
+        "while answered:",
     ),
     Mutant(
         "a node has ended only what is on its way to the table",

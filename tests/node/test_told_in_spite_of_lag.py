@@ -1,0 +1,162 @@
+"""What was told holds for everybody also while nodes lag behind one another, begin anew, or cannot be asked."""
+
+import pytest
+
+from cluster.jobs import Cancel
+from protocol import PacketType as P
+from tests.node.still_cluster import StillCluster
+
+
+@pytest.fixture
+def cluster():
+    cluster = StillCluster()
+    assert cluster.leader.name == "a"
+    yield cluster
+    assert [member.failures for member in cluster] == [[]] * len(list(cluster))
+    cluster.wait(10)
+    for member in cluster:
+        gateway = member.gateway
+        assert (len(gateway.joins), gateway.holders.busy, gateway.telling.expected) == (0, False, {})
+        assert (gateway.telling.listening._held, gateway.telling.listening._early) == ({}, {})
+
+
+class Scene:
+    """A worker on node b that runs a job for a client of another node."""
+
+    def __init__(self, cluster, client_at: str, unique: bytes = b"u") -> None:
+        self.cluster = cluster
+        self.worker = cluster["b"].peer().say(P.CAN_DO, b"f")
+        cluster.settle()
+        self.client = cluster[client_at].peer().say(P.SUBMIT_JOB, b"f", unique, b"in")
+        cluster.settle()
+        ((_, self.handle),) = self.client.hears()
+        self.give(self.worker)
+
+    def give(self, worker) -> None:
+        worker.say(P.GRAB_JOB)
+        self.cluster.wait(0.05)
+        assert worker.hears()[-1] == (P.JOB_ASSIGN, self.handle, b"f", b"in")
+
+    def join(self, node: str):
+        client = self.cluster[node].peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        self.cluster.settle()
+        return client
+
+
+def part(cluster, one: str, other: str) -> None:
+    cluster.cuts |= {(one, other), (other, one)}
+
+
+def serve(cluster, name: str) -> None:
+    """Let time pass until a node serves."""
+    for _ in range(100):
+        cluster.wait(0.05)
+        if cluster[name].serving:
+            return
+    raise AssertionError("it does not serve")
+
+
+class TestASubmitThatJoins:
+    def test_is_answered_though_the_worker_s_node_does_not_know_this_incarnation_yet(self, cluster):
+        """What that node says to the last incarnation does not disturb what it says to this one."""
+        scene = Scene(cluster, "c")
+        cluster["a"].peer().say(P.SUBMIT_JOB_BG, b"f", b"u", b"in")
+        cluster.settle()
+        part(cluster, "a", "b")
+        cluster.restart(cluster.kill("c"))
+        serve(cluster, "c")
+        assert cluster["b"].table.nodes["c"].incarnation == 1
+        client = scene.join("c")
+        scene.worker.say(P.WORK_DATA, scene.handle, b"some").say(P.WORK_COMPLETE, scene.handle, b"1")
+        cluster.settle()
+        assert client.hears() == [
+            (P.JOB_CREATED, scene.handle),
+            (P.WORK_DATA, scene.handle, b"some"),
+            (P.WORK_COMPLETE, scene.handle, b"1"),
+        ]
+        cluster.heal()
+
+    def test_hears_what_a_worker_here_said_when_the_job_came_here_meanwhile_and_ended(self, cluster):
+        scene = Scene(cluster, "a")
+        part(cluster, "b", "c")
+        client = scene.join("c")
+        assert client.hears() == []
+        with cluster.loop.running():
+            scene.worker.leave()
+        cluster.settle()
+        here = cluster["c"].peer().say(P.CAN_DO, b"f")
+        cluster.settle()
+        scene.give(here)
+        here.say(P.WORK_DATA, scene.handle, b"some").say(P.WORK_COMPLETE, scene.handle, b"2")
+        cluster.settle()
+        assert client.hears() == []
+        cluster.heal()
+        cluster.wait(1)
+        assert client.hears() == [
+            (P.JOB_CREATED, scene.handle),
+            (P.WORK_DATA, scene.handle, b"some"),
+            (P.WORK_COMPLETE, scene.handle, b"2"),
+        ]
+
+    def test_does_not_ask_without_a_pause_while_this_node_lags_behind(self, cluster):
+        scene = Scene(cluster, "a")
+        part(cluster, "b", "c")
+        client = scene.join("c")
+        part(cluster, "a", "c")
+        with cluster.loop.running():
+            cluster["a"].driver.propose(Cancel(0, scene.handle))
+        cluster.settle()
+        cluster.cuts = {("a", "c")}
+        cluster._link(cluster["b"], "c")
+        cluster._link(cluster["c"], "b")
+        asked = cluster["c"].gateway.holders._number
+        cluster.wait(0.5)
+        assert client.hears() == []
+        assert asked < cluster["c"].gateway.holders._number <= asked + 7
+        cluster.heal()
+        cluster.wait(1)
+        ((kind, handle),) = client.hears()
+        assert (kind, handle != scene.handle) == (P.JOB_CREATED, True)
+        scene.worker.say(P.GRAB_JOB)
+        cluster.settle()
+        scene.worker.say(P.WORK_COMPLETE, handle, b"2")
+        cluster.settle()
+        assert client.hears() == [(P.WORK_COMPLETE, handle, b"2")]
+
+
+class TestAQuestion:
+    def test_is_answered_that_is_asked_again_while_those_to_the_last_incarnation_end(self, cluster):
+        scene = Scene(cluster, "c")
+        part(cluster, "b", "c")
+        reader = cluster["c"].peer().say(P.GET_STATUS, scene.handle)
+        cluster.settle()
+        cluster.cuts.add(("a", "c"))
+        cluster.restart(cluster.kill("b"))
+        serve(cluster, "b")
+        part(cluster, "b", "c")
+        worker = cluster["b"].peer().say(P.CAN_DO, b"f")
+        cluster.wait(0.05)
+        scene.give(worker)
+        client = scene.join("c")
+        cluster.wait(0.05)
+        assert (client.hears(), reader.hears()) == ([], [])
+        cluster.heal()  # c hears all of it at once
+        cluster.wait(0.5)
+        assert client.hears() == [(P.JOB_CREATED, scene.handle)]
+        assert reader.hears() == [(P.STATUS_RES, scene.handle, b"1", b"1", b"0", b"0")]
+        worker.say(P.WORK_COMPLETE, scene.handle, b"2")
+
+    @pytest.mark.parametrize("turns", range(0, 30, 4))
+    def test_for_a_key_finds_the_next_job_when_the_first_ends_here_meanwhile(self, cluster, turns):
+        scene = Scene(cluster, "c")
+        cluster["a"].peer().say(P.SUBMIT_JOB_BG, b"g", b"u", b"in")
+        cluster.settle()
+        with cluster.loop.running():
+            reader, others = cluster["b"].peer().say(P.GET_STATUS_UNIQUE, b"u"), cluster["b"].peer()
+            for _ in range(turns):
+                others.say(P.SUBMIT_JOB_BG, b"h", b"", b"")
+                cluster.loop.turn()
+            scene.worker.say(P.WORK_COMPLETE, scene.handle, b"1")
+        cluster.settle()
+        ((_, _, known, *_),) = reader.hears()
+        assert known == b"1"
