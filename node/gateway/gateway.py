@@ -317,9 +317,13 @@ class Gateway:
     def _refused(self, effect: Refused) -> None:
         packet = _REFUSALS[effect.refusal]
         connection = self.connections.get(effect.session)
+        if not effect.ticket and connection is None:
+            return
+        if self.joins.refused(effect, packet):
+            return
         if effect.ticket:
             self.joins.answer(effect.ticket, packet)
-        elif connection is not None and not self.joins.refused(effect):
+        elif connection is not None:
             connection.answer(packet)
 
     def _settled(self, effect: Settled) -> None:

@@ -5,11 +5,11 @@ run is to answer it. So a submit that joins such a job is not acknowledged befor
 job runs (`holders`). If it had ended, the submit is proposed again once the table knows, and makes a new job. What
 the worker says of the job is kept meanwhile (`listening`), and so is whatever else this connection would be sent.
 
-A submit that is refused because its queue is full is treated in the same way, once: jobs that have ended do not count.
+A submit that is refused because its queue is full is treated in the same way: jobs that have ended do not count.
 Not for: submits that join a job which waits, or which a worker of this node has: these have joined in time.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
 
+ROUNDS: Final = 8
+"""How often a submit that finds its queue full looks again, while jobs end and others take their places."""
+
 log = structlog.get_logger()
 
 
 class Join:
     """One submit that is not answered yet."""
 
-    __slots__ = ("again", "connection", "job", "listens", "owed", "submit", "ticket")
+    __slots__ = ("again", "connection", "job", "listens", "owed", "rounds", "submit", "ticket")
 
     def __init__(self, submit: Submit, connection: Connection | None, owed: Owed | None, ticket: int) -> None:
         self.submit = submit
@@ -43,6 +46,8 @@ class Join:
         """Whether reports on that job are kept for it: it listens, and did not listen before."""
         self.again = False
         """Whether it listened to that job before."""
+        self.rounds = 0
+        """How often it found its queue full."""
 
 
 class Joins:
@@ -78,14 +83,40 @@ class Joins:
         else:
             self._ask(join, effect.node, effect.incarnation)
 
-    def refused(self, effect: Refused) -> bool:
-        """Take a submit that found its queue full of jobs some of which may have ended; tell whether it has to wait."""
-        if effect.submit is None or effect.ticket:
+    def refused(self, effect: Refused, packet: bytes) -> bool:
+        """Take a submit that found its queue full of jobs some of which may have ended; tell whether it has to wait.
+
+        `packet` is the refusal.
+        """
+        if effect.submit is None or self._driver.alone:
             return False
         join = self._join(effect.session, effect.submit)
         if join is not None:
-            self._gateway.holders.settle(lambda: self._propose_again(join))
+            self._settle(join, packet)
         return True
+
+    def _settle(self, join: Join, packet: bytes) -> None:
+        """Refuse a submit once it is certain that its queue was full; propose it again if there may be room."""
+        join.rounds += 1
+        last = self._table.last_job
+
+        def then() -> None:
+            if join.ticket not in self._joins:
+                return  # its client has gone
+            function = self._table.functions.get(join.submit.function)
+            limit = function.limits[join.submit.priority] if function is not None else 0
+            if function is None or not 0 < limit <= function.total:
+                if join.rounds <= ROUNDS:
+                    self._propose_again(join)
+                    return
+            else:
+                uncertain = self._table.last_job - last + len(self._gateway.telling.endings)
+                if function.total - uncertain < limit and join.rounds <= ROUNDS:
+                    self._settle(join, packet)
+                    return
+            self.answer(join.ticket, packet)
+
+        self._gateway.holders.settle(then)
 
     def answer(self, ticket: int, packet: bytes) -> None:
         """Answer a submit that was proposed again."""

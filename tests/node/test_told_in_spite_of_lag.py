@@ -6,6 +6,8 @@ from cluster.jobs import Cancel
 from protocol import PacketType as P
 from tests.node.still_cluster import StillCluster
 
+QUEUE_FULL = (P.ERROR, b"QUEUE_ERROR", b"Job queue is full")
+
 
 @pytest.fixture
 def cluster():
@@ -160,3 +162,38 @@ class TestAQuestion:
         cluster.settle()
         ((_, _, known, *_),) = reader.hears()
         assert known == b"1"
+
+
+class TestARefusal:
+    @pytest.mark.parametrize("turn", range(0, 40, 3))
+    def test_does_not_meet_one_of_as_many_clients_as_the_queue_has_places(self, cluster, turn):
+        """Each has one job at a time. One may take the place of the other's last job, and leave its own behind."""
+        cluster["a"].peer().send(b"maxqueue f 2\n")
+        cluster.settle()
+        one, two = Scene(cluster, "c", b""), Scene(cluster, "a", b"")
+        one.worker.say(P.WORK_COMPLETE, one.handle, b"")
+        with cluster.loop.running():
+            cluster.loop.settle()
+            assert one.client.hears() == [(P.WORK_COMPLETE, one.handle, b"")]
+            one.client.say(P.SUBMIT_JOB, b"f", b"", b"in")
+            for _ in range(turn):
+                cluster.loop.turn()
+            two.worker.say(P.WORK_COMPLETE, two.handle, b"")
+            while not two.client.hears():
+                cluster.loop.turn()
+            two.client.say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        heard = [one.client.hears(), two.client.hears()]
+        assert [[kind for kind, *_ in each] for each in heard] == [[P.JOB_CREATED], [P.JOB_CREATED]]
+
+    def test_of_a_queue_that_is_certainly_full_proposes_nothing(self, cluster):
+        cluster["a"].peer().send(b"maxqueue f 2\n")
+        cluster.settle()
+        Scene(cluster, "c", b"")
+        client = cluster["c"].peer().say(P.SUBMIT_JOB_BG, b"f", b"", b"")
+        cluster.settle()
+        numbered = cluster["c"].driver.numbered
+        client.say(P.SUBMIT_JOB_BG, b"f", b"", b"")
+        cluster.settle()
+        assert client.hears()[1:] == [QUEUE_FULL]
+        assert cluster["c"].driver.numbered == numbered + 1

@@ -954,7 +954,7 @@ MUTANTS = (
     Mutant(
         "a queue is full of jobs that have ended",
         "node/gateway/joins.py",
-        "if effect.submit is None or effect.ticket:",
+        "if effect.submit is None or self._driver.alone:",
         "if True:",
     ),
     Mutant(
