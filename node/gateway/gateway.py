@@ -309,8 +309,11 @@ class Gateway:
                 self._company.announce(connection, packet)
         if connection is None:
             return
-        if effect.listens and not self._listening.created(effect.session, job) and effect.again:
-            self.telling.again(effect.session, job)
+        if effect.listens:
+            if self._listening.created(effect.session, job):
+                self.telling.once_more(effect.session, job)
+            elif effect.again:
+                self.telling.again(effect.session, job)
         if not effect.ticket:
             connection.answered()
 

@@ -169,7 +169,9 @@ class Joins:
         listening = self._gateway.telling.listening
         if join.listens:
             listening.release(session, job)
-        elif join.again and not listening.listens_again(session, job):
+        elif join.again and listening.listens_again(session, job):
+            self._gateway.telling.once_more(session, job)
+        elif join.again:
             self._gateway.telling.again(session, job)
 
     def _propose_again(self, join: Join) -> None:

@@ -122,6 +122,15 @@ class Telling:
         repeats = self._repeats.setdefault(session, {})
         repeats[job.handle] = repeats.get(job.handle, 0) + 1
 
+    def once_more(self, session: int, job: Job) -> None:
+        """Tell a session that was told the end of an earlier run, and has asked again since, how this one ended.
+
+        It was left out if a worker here ended it meanwhile.
+        """
+        ending = self.endings.get(job.number)
+        if ending is not None:
+            self._say(session, *ending[:2])
+
     def repeats(self, job: Job) -> int:
         """Tell how many requests for a job there are here beyond one for each session."""
         here = [listener.number for listener in job.listeners if listener.node.name == self._name]

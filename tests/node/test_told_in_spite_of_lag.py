@@ -125,6 +125,24 @@ class TestASubmitThatJoins:
         cluster.settle()
         assert client.hears() == [(P.WORK_COMPLETE, handle, b"2")]
 
+    def test_hears_the_next_run_though_its_session_was_told_the_end_of_the_last_one(self, cluster):
+        """The worker's node died with that end, and the next run ends before the table knows of the submit."""
+        scene = Scene(cluster, "c")
+        with cluster.loop.running():
+            scene.worker.say(P.WORK_COMPLETE, scene.handle, b"1")
+            cluster.loop.settle()
+        assert scene.client.hears() == [(P.WORK_COMPLETE, scene.handle, b"1")]
+        cluster.kill("b")
+        cluster.wait(1)
+        here = cluster["c"].peer().say(P.CAN_DO, b"f")
+        cluster.settle()
+        scene.give(here)
+        with cluster.loop.running():
+            scene.client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+            here.say(P.WORK_COMPLETE, scene.handle, b"2")
+        cluster.wait(1)
+        assert scene.client.hears() == [(P.JOB_CREATED, scene.handle), (P.WORK_COMPLETE, scene.handle, b"2")]
+
 
 class TestAQuestion:
     def test_is_answered_that_is_asked_again_while_those_to_the_last_incarnation_end(self, cluster):
