@@ -86,7 +86,7 @@ class Profile(msgspec.Struct, frozen=True):
     """How many each client submits."""
     sample: int
     fresh: bool
-    """Whether a word that a node is down must not be old (`promises`)."""
+    """Whether a word that a node is down must not be old (`promises`), and the table's time right (`punctuality`)."""
     forms: bool
     """Whether nodes have to found their group, and come into it by themselves."""
 

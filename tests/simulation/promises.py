@@ -77,7 +77,7 @@ class Promises:
     def begin(self, safety: Safety) -> None:
         """Follow this log."""
         self.safety = safety
-        self.punctuality = Punctuality(self.truth, safety.model, self._ahead)
+        self.punctuality = Punctuality(self.truth, safety.model, self._ahead, exact=self._fresh)
         self.first_index = safety.table_index
 
     def entering(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:

@@ -49,8 +49,13 @@ class Asked(msgspec.Struct, frozen=True):
 class Punctuality:
     """The watch over the times of one run."""
 
-    def __init__(self, truth: Truth, model: Model, ahead: int = 0) -> None:
-        """`ahead`: how long the large packets take that may be on the way before an entry that says the time."""
+    def __init__(self, truth: Truth, model: Model, ahead: int = 0, *, exact: bool = False) -> None:
+        """`ahead`: how long the large packets take that may be on the way before an entry that says the time.
+
+        `exact`: the time that the table goes by must be right at all times, not only where a job depends on it. It is
+        not once the clock of a leader has leapt, which is a fault that is known (`known`).
+        """
+        self._exact = exact
         self._truth = truth
         self._late = LATE + ahead
         self._model = model
@@ -101,6 +106,9 @@ class Punctuality:
         """Look for what is late."""
         truth = self._truth
         jobs = {job.number: job for job in self._model.naive.jobs}
+        early = self._model.naive.now * MS - EPOCH - truth.now
+        if self._exact and early > truth.clock_error(truth.now) + SLACK:
+            raise ViolationError(f"the time of the job table is {early / SECOND:.3f} s ahead of the true one")
         if self._limited:
             self._limited = [run for run in self._limited if self._goes_on(run, jobs.get(run.job))]
         if truth.settled:

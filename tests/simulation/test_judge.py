@@ -25,7 +25,7 @@ class World:
             self.truth.started(name)
             self.truth.incarnated(name, 1)
         self.truth.leads("a")
-        self.naive = SimpleNamespace(queue=[], jobs=[])
+        self.naive = SimpleNamespace(queue=[], jobs=[], now=0)
         self.promises = Promises(self.truth, -1, fresh=fresh)
         self.promises.begin(SimpleNamespace(table_index=0, model=SimpleNamespace(naive=self.naive)))
         self.table = JobTable()
