@@ -417,5 +417,5 @@ class Connection(asyncio.Protocol):
 
     @property
     def stalled(self) -> bool:
-        """Tell whether a packet has begun and not ended."""
-        return self._decoder.pending > 0 and not self._inbox and self._reading
+        """Tell whether a packet has begun and not ended, and nothing else is to be answered first."""
+        return self._decoder.pending > 0 and not self._inbox and self._reading and not self.waiting

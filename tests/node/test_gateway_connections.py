@@ -187,6 +187,17 @@ class TestStalls:
         node.wait(300)
         assert not client.wire.closed
 
+    def test_who_is_owed_an_answer_gets_that_first(self, node):
+        node.disk.held = True
+        client = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        client.send(encode_request(T.ECHO_REQ, b"half")[:-2])
+        node.wait(100)
+        assert client.hears() == []
+        node.disk.release()
+        node.wait(20)
+        assert [event[0] for event in client.hears()] == [T.JOB_CREATED, T.ERROR]
+        assert client.wire.closed
+
     def test_nothing_is_looked_at_where_nobody_is_connected(self, node):
         node.peer().leave()
         node.wait(100)
