@@ -17,6 +17,8 @@ from tests.simulation.machine import EPOCH
 from tests.simulation.schedule import MS, SECOND
 
 P: Final = PacketType
+LARGE: Final = 8192
+"""Bytes of a packet behind which a client sends no other one before it has its answer."""
 _SUBMITS: Final = {
     (0, True): P.SUBMIT_JOB_HIGH_BG,
     (1, True): P.SUBMIT_JOB_BG,
@@ -71,6 +73,8 @@ class Client(Caller):
         self._awaited: dict[bytes, Awaited] = {}
         self._again: tuple[bytes, bytes] | None = None
         """Function and key of the last job, if it is to be submitted once more at once."""
+        self._last: tuple[bytes, bytes] | None = None
+        """Function and key of the last job."""
         self._submitting = False
         """Whether it has jobs under way that it waits for, in one way or another."""
         self._pause = 0
@@ -107,8 +111,15 @@ class Client(Caller):
         if world.chance(0.06):
             self._administer()
         self._submitting = True
-        many = min(self.remaining, random.choice((1, 1, 1, 1, 2, 5)))
-        packets = [self._submit(self.wire) for _ in range(many)]
+        many = min(self.remaining, random.choice((1, 1, 1, 2, 5, 9)))
+        alike = random.choice((0.0, 0.0, 0.5))
+        packets = []
+        for _ in range(many):
+            if self._last is not None and world.chance(alike):
+                self._again = self._last
+            packets.append(self._submit(self.wire))
+            if len(packets[-1]) > LARGE:
+                break
         if world.chance(0.5):
             self.wire.send(b"".join(packets))
         else:
@@ -128,6 +139,7 @@ class Client(Caller):
         if self._again is not None:
             function, unique = self._again
             self._again = None
+        self._last = function, unique
         workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice(world.weights)
         submission = Submission(function, unique, workload, random.randrange(3), world.chance(0.5))
         if world.chance(0.1):
@@ -154,7 +166,7 @@ class Client(Caller):
         if what == 3:
             self.ask(P.ECHO_REQ, (b"me%d" % random.randrange(9),), P.ECHO_RES)
             return
-        limit = random.choice((b"0", b"50"))
+        limit = random.choice((b"0", b"0", b"1", b"3", b"50"))
         lines = (
             b"create function %b" % function,
             b"drop function %b" % function,
@@ -282,7 +294,7 @@ class Monitor(Caller):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self._ends = False
-        """Whether it has said that it asks nothing more, and only waits for the answers."""
+        """Whether it asks nothing more, and only waits for the answers and for the node to hang up."""
         self.alarm.set(world.random.randrange(SECOND), self.connect)
 
     def connect(self) -> None:
@@ -303,17 +315,43 @@ class Monitor(Caller):
             return
         random = self.world.random
         for _ in range(random.choice((1, 1, 1, 3))):
+            if self._ends:
+                return
             what = random.randrange(8)
             if what == 0:
-                self.ask(P.GET_STATUS, (b"H:nowhere:%d" % random.randrange(50, 99),), P.STATUS_RES)
+                self._blunder()
             elif what == 1:
                 self.ask_line(random.choice((b"version", b"verbose", b"getpid", b"nonsense")))
             else:
                 self._ask_table(random.choice(list(_TABLES)))
-        if self.world.chance(0.2):
+        if not self._ends and self.world.chance(0.2):
             self._ends = True
             self.wire.finish()
         self.alarm.set(random.randrange(50 * MS, 900 * MS), self._ask)
+
+    def _blunder(self) -> None:
+        """Ask for what is not, or for what cannot be."""
+        what = self.world.random.randrange(5)
+        if what == 0:
+            self.ask(P.OPTION_REQ, (b"wishes",), P.OPTION_RES, refusable=True)
+        elif what == 1:
+            args = (b"f", b"", b"%d" % 10**15, b"never")
+            self.ask(P.SUBMIT_JOB_EPOCH, args, P.JOB_CREATED, self._impossible, refusable=True)
+        elif what == 2 and self.wire is not None:
+            # The first half of a packet, and no other half.
+            self.expect(Question(0, P.ECHO_RES, self._impossible, refusable=True))
+            self.wire.send(encode_request(P.ECHO_REQ, b"half")[:-2])
+            self.patience.set(3600 * SECOND, self.leave)
+            self._ends = True
+        elif what == 3 and self.wire is not None:
+            self.expect(Question(0, P.ECHO_RES, self._impossible, refusable=True))
+            self.wire.send(b"\0REQUEST")
+            self._ends = True
+        else:
+            self.ask(P.GET_STATUS, (b"H:nowhere:%d" % self.world.random.randrange(50, 99),), P.STATUS_RES)
+
+    def _impossible(self, answer: list[bytes]) -> None:
+        raise ViolationError(f"{self.name} is answered {answer}, and asked for what cannot be")
 
     def _ask_table(self, line: bytes) -> None:
         def check(rows: list[bytes]) -> None:

@@ -102,8 +102,13 @@ class Wire:
     # What the actor does
 
     def send(self, data: bytes) -> None:
-        """Send bytes to the node."""
-        self._to_node(self._feed, data)
+        """Send bytes to the node, which may come in two pieces."""
+        if self._random.random() < 0.05:
+            middle = self._random.randrange(len(data))
+            self._to_node(self._feed, data[:middle])
+            self._to_node(self._feed, data[middle:])
+        else:
+            self._to_node(self._feed, data)
 
     @property
     def cast_off(self) -> bool:
@@ -204,7 +209,7 @@ class Wire:
             self._to_end(self._opened)
 
     def _feed(self, data: bytes) -> None:
-        if self.severed or self._dropped:
+        if self.severed or self._dropped or not data:
             return
         if self._paused or self._received:
             self._received.append(data)

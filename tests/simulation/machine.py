@@ -61,7 +61,10 @@ class Machine:
             data_dir=Path("/nowhere"),
             drain_timeout=float(random.choice((1, 5, 20))),
             max_packet=sizes.MAX_PACKET // scale,
+            stall_timeout=float(random.choice((1, 60))),
         )
+        self.max_unread = random.choice((2000, 1 << 30))
+        """Bytes that a connection may leave unread before it is closed."""
         self.schedule = schedule
         self.random = random
         self.config = config

@@ -121,7 +121,7 @@ class Process:
             **callbacks,
         )
         self.gateway = ObservedGateway(steps, self._created, machine.settings, self.driver, self._parcel)
-        self.gateway.max_unread = (sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale
+        self.gateway.max_unread = min((sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale, machine.max_unread)
         self._stopping = Stopping(self, machine.settings)
         self.group: GroupSide = self._stopping.server
         if node is None:

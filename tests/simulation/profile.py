@@ -183,7 +183,23 @@ def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:
         tuning["node.driver.intake", "MAX_BATCH_BYTES"] = random.choice((1, 100, 6000))
         tuning["node.driver.intake", "MAX_WAITING"] = random.choice((100, 6000))
         tuning["node.driver.sending", "MAX_FORWARDS"] = random.choice((1, 2, 8))
+    if random.random() < 0.4:
+        # Connections that are soon full, or have soon had their turn.
+        tuning["node.gateway.connection", "QUOTA"] = random.choice((1, 2, 5))
+        tuning["node.gateway.connection", "MAX_WAITING"] = random.choice((0, 1, 3))
+        tuning["node.gateway.connection", "MAX_SUBMITTED"] = random.choice((1, 3000))
+        tuning["node.gateway.connection", "MAX_INBOX"] = random.choice((1, 3))
+        tuning["node.gateway.connection", "WRITE_HIGH"] = random.choice((20, 500))
+        tuning["node.gateway.administration", "PIECE"] = random.choice((1, 3))
+    if random.random() < 0.3:
+        tuning["node.relay", "MAX_UNACKNOWLEDGED"] = random.choice((1, 100))
+        tuning["node.driver.gathering", "MAX_BACKLOG"] = random.choice((1, 6000))
     if random.random() < 0.5:
+        # Workers that are thought to be quick from the first, and worth reserving for.
+        tuning["node.gateway.worker", "SLOW"] = random.choice((0.001, 0.01))
+        tuning["node.gateway.assigning", "MIN_PREFETCH"] = 1
+    if random.random() < 0.5:
+        tuning["node.relay", "RECEIPT_AFTER"] = random.choice((1, 3))
         tuning["node.relay", "MAX_GATHERED"] = random.choice((1, 10, 100))
         tuning["node.stored_log", "FETCH_ENTRIES"] = random.choice((1, 3, 20))
     return tuning
