@@ -12,6 +12,7 @@ from tests.simulation.disk import Append, Store
 from tests.simulation.journal import Journal
 from tests.simulation.network import Network
 from tests.simulation.schedule import MS, SECOND, Schedule
+from tests.simulation.truth import Truth
 
 
 class Process:
@@ -37,7 +38,8 @@ class Process:
 def linked(scale: int = sizes.SCALE):
     """Make two processes with a link between them, in a scaled world of 1 Gbit/s."""
     schedule, random = Schedule(), Random(1)
-    network = Network(schedule, random, Journal(schedule))
+    truth = Truth(schedule, 3.0)
+    network = Network(schedule, random, Journal(schedule), truth)
     network.ordered = True
     network.jitter, network.slander = 1, 0.0
     network.limits, network.pace = sizes.limits(scale), 125 / scale
@@ -47,6 +49,7 @@ def linked(scale: int = sizes.SCALE):
     for name in "ab":
         ends[name] = process = Process()
         process.schedule = schedule
+        truth.started(name)
         ends[name + "mesh"] = network.join(name, process, lambda action, *arguments: action(*arguments))
     schedule.run(SECOND)
     return schedule, network, ends
