@@ -115,11 +115,11 @@ class TestTheChecker:
             return ""
 
         monkeypatch.setattr(Forming, "_advance", boldly)
-        assert "which is not what" in violations("founding", 1)[0]
+        assert violations("founding", 1, like=("which is not what",))
 
     def test_sees_a_node_that_stays_outside(self, monkeypatch):
         monkeypatch.setattr(Changes, "join", lambda self, *request: None)
-        assert "is no member" in violations("admission", 20)[0]
+        assert violations("admission", 20, like=("is no member",))
 
     def test_sees_clusters_of_two_names_that_mix(self, monkeypatch):
         def trusting(self, other):
@@ -128,11 +128,11 @@ class TestTheChecker:
             return 1
 
         monkeypatch.setattr(Handshake, "_agree", trusting)
-        assert violations("founding", like=("of strange", "of simulated"))
+        assert violations("founding", like=("of strange", "of simulated", "expects"))
 
     def test_sees_a_learner_that_is_promoted_before_it_has_caught_up(self, monkeypatch):
         monkeypatch.setattr(Leadership, "_refuse_a_laggard", lambda self, node: None)
-        assert "promotes" in violations("admission")[0]
+        assert violations("admission", like=("promotes",))
 
     def test_sees_a_vote_that_was_not_durable_when_it_was_given(self, monkeypatch):
         monkeypatch.setattr(Outbox, "send", lambda self, message, after=0: self._ready.append(message))
@@ -153,7 +153,7 @@ class TestTheChecker:
             return max([self._server.log.stable, *(progress.match for progress in self.followers.values())])
 
         monkeypatch.setattr(Replication, "committed_index", greedy)
-        assert "have it on disk" in violations("calm")[0]
+        assert violations("calm", like=("have it on disk",))
 
     def test_sees_writes_that_are_lost(self, monkeypatch):
         append = Store._append
@@ -162,11 +162,11 @@ class TestTheChecker:
             append(self, entries, None)
 
         monkeypatch.setattr(Store, "_append", forgetful)
-        assert "on its disk" in violations("calm")[0]
+        assert violations("calm", like=("on its disk",))
 
     def test_sees_a_stale_read(self, monkeypatch):
         monkeypatch.setattr(ReadRounds, "release", eager_release)
-        assert "a read saw" in violations("partitions", 200)[0]
+        assert violations("partitions", 200, like=("a read saw",))
 
     def test_sees_tables_that_differ(self, monkeypatch):
         apply = JobTable.apply
@@ -181,7 +181,7 @@ class TestTheChecker:
 
     def test_sees_jobs_of_low_priority_that_come_first(self, monkeypatch):
         monkeypatch.setattr(Waiting, "best", low_first)
-        assert "than the model" in violations()[0]
+        assert violations(like=("the model",))
 
     def test_sees_delayed_jobs_that_do_not_wait(self, monkeypatch):
         submit = JobTable._submit
@@ -190,11 +190,11 @@ class TestTheChecker:
             submit(self, node, msgspec.structs.replace(command, due=0))
 
         monkeypatch.setattr(JobTable, "_submit", eager)
-        assert "than the model" in violations()[0]
+        assert violations(like=("the model",))
 
     def test_sees_time_limits_that_nobody_enforces(self, monkeypatch):
         monkeypatch.setattr(JobTable, "_time_out", lambda self, job: setattr(job, "deadline", 0))
-        assert "than the model" in violations()[0]
+        assert violations(like=("the model",))
 
     def test_sees_a_job_that_vanishes(self, monkeypatch):
         monkeypatch.setattr(JobTable, "_give_up", lambda self, job, attempt: self._remove(job))
@@ -241,7 +241,7 @@ class TestTheChecker:
 
     def test_sees_a_cluster_that_makes_no_progress(self, monkeypatch):
         monkeypatch.setattr(Driver, "propose", lambda self, command, size=0: isinstance(command, NodeDown))
-        assert "no progress" in violations("calm")[0]
+        assert violations("calm", like=("no progress",))
 
     def test_sees_a_node_that_makes_no_progress_while_a_majority_is_healthy(self, monkeypatch):
         send = Sending.send
@@ -251,7 +251,7 @@ class TestTheChecker:
                 send(self, batches)
 
         monkeypatch.setattr(Sending, "send", slothful)
-        assert "no progress at b" in violations("naps")[0]
+        assert violations("naps", like=("no progress at b",))
 
     def test_sees_a_rotten_entry_that_is_taken_for_sound(self, monkeypatch):
         monkeypatch.setattr(disk, "checksum", lambda data, *numbers: 0)
@@ -266,11 +266,11 @@ class TestTheChecker:
 
         monkeypatch.setattr(Relay, "put", stuttering)
         monkeypatch.setattr(Listening, "was_told", lambda self, session, job: False)
-        assert "is told" in violations("calm")[0] or "hears piece" in violations("calm")[0]
+        assert violations("calm", like=("is told", "hears piece"))
 
     def test_sees_a_listener_that_is_never_told(self, monkeypatch):
         monkeypatch.setattr(Relay, "put", lambda self, *what: what)
-        assert "still wait" in violations("calm")[0]
+        assert violations("calm", like=("still wait",))
 
     def test_sees_a_result_that_is_given_up_too_early(self, monkeypatch):
         tick = Listening.tick
@@ -282,7 +282,7 @@ class TestTheChecker:
             tick(self)
 
         monkeypatch.setattr(Listening, "tick", hasty)
-        assert "said to be lost" in violations("lossy")[0]
+        assert violations("lossy", like=("said to be lost",))
 
 
 def slander(self, nodes, members, now):
