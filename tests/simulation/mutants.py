@@ -970,6 +970,7 @@ MUTANTS = (
         "question what became of another one\n            return\n",
         "question what became of another one\n",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "a cluster is founded with one acceptance missing",
@@ -977,6 +978,7 @@ MUTANTS = (
         "if node != settings.node and node not in self._accepts]\n        if not missing:",
         "if node != settings.node and node not in self._accepts][1:]\n        if not missing:",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "an acceptance is not durable",
@@ -984,6 +986,7 @@ MUTANTS = (
         "self._persist(Accepted(proposal))",
         "self._record = Accepted(proposal)",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "an acceptance is forgotten by a restart",
@@ -991,6 +994,7 @@ MUTANTS = (
         "self._record: Record = record",
         "self._record: Record = Free()",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "an acceptance of an earlier proposal counts",
@@ -998,6 +1002,7 @@ MUTANTS = (
         "if self._proposal is None or accepted.id != self._proposal.id:",
         "if self._proposal is None:",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "a founding is told before it is durable",
@@ -1005,6 +1010,7 @@ MUTANTS = (
         "store.write_note(FORMATION, record), lambda _: self._persisted(), self._on_failure)",
         "store.write_note(FORMATION, record), lambda _: None, self._on_failure)\n        self._persisted()",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "clusters of two names link",
@@ -1012,6 +1018,7 @@ MUTANTS = (
         "if mine.cluster != theirs.cluster:",
         "if False:",
         "founding",
+        simulated=True,
     ),
     Mutant(
         "a joiner begins with the members that it has seen",
@@ -1019,6 +1026,7 @@ MUTANTS = (
         "if not found.meta and isinstance(record, Founder):",
         "if not found.meta:",
         "admission",
+        simulated=True,
     ),
     Mutant(
         "a learner is promoted before it has caught up",
@@ -1026,6 +1034,7 @@ MUTANTS = (
         "progress.state is not ProgressState.REPLICATE or progress.match + lag < commit:",
         "False:",
         "admission",
+        simulated=True,
     ),
     Mutant(
         "a configuration of before its admission removes a node",
@@ -1033,6 +1042,7 @@ MUTANTS = (
         "if not within and self._index > self._admitted:",
         "if not within:",
         "admission",
+        simulated=True,
     ),
     Mutant(
         "an older configuration of another node removes a node",
@@ -1040,6 +1050,7 @@ MUTANTS = (
         "            and presence.index > max(self._index, self._admitted)\n",
         "",
         "admission",
+        simulated=True,
     ),
     Mutant(
         "nobody asks twice to be let in",
@@ -1047,6 +1058,7 @@ MUTANTS = (
         "                self._introduce(node)\n            self._request_admission()",
         "                self._introduce(node)",
         "admission",
+        simulated=True,
     ),
 )
 
