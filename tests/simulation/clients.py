@@ -249,7 +249,20 @@ class Client(Caller):
         if not awaited.calls:
             del self._awaited[handle]
         self.remaining -= 1
+        self._ask_after_the_end(handle)
         self._go_on()
+
+    def _ask_after_the_end(self, handle: bytes) -> None:
+        """Ask at once after a job whose end it was told: it is to be over for everybody."""
+        if self.wire is None or not self.world.chance(0.2):
+            return
+        match self.world.random.randrange(4):
+            case 0:
+                self.ask_line(b"show jobs", table=True)
+            case 1:
+                self.ask_line(b"status", table=True)
+            case _:
+                self.ask(P.GET_STATUS, (handle,), P.STATUS_RES, lambda answer: self._status(handle, answer))
 
     def _piece(self, job: int, awaited: Awaited, kind: PacketType, data: bytes) -> None:
         serial, piece = map(int, data.split(b"/"))

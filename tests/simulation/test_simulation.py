@@ -25,7 +25,9 @@ from cluster.raft.replication import Replication
 from node.driver import Driver
 from node.driver.sending import Sending
 from node.driver.vigil import Vigil
+from node.gateway.joins import Joins
 from node.gateway.listening import Listening
+from node.gateway.reads import Reads
 from node.relay import Relay
 from protocol import PacketType
 from tests.simulation import disk
@@ -267,6 +269,23 @@ class TestTheChecker:
         monkeypatch.setattr(Relay, "put", stuttering)
         monkeypatch.setattr(Listening, "was_told", lambda self, session, job: False)
         assert violations("calm", like=("is told", "hears piece"))
+
+    def test_sees_a_status_that_shows_a_job_whose_end_was_told(self, monkeypatch):
+        def hastily(self, connection, find, answer):
+            self._end(connection, lambda: answer(find()))
+
+        monkeypatch.setattr(Reads, "_look", hastily)
+        (said,) = violations("calm", like=("no order of the calls",))
+        assert "asks for the status of" in said
+
+    def test_sees_a_list_that_shows_a_job_whose_end_was_told(self, monkeypatch):
+        monkeypatch.setattr(Reads, "when_all_known", lambda self, then: self._driver.when_current(then))
+        assert violations("calm", like=("no order of the calls", "asks for the number of jobs"))
+
+    def test_sees_a_submit_that_is_joined_to_a_job_whose_end_was_told(self, monkeypatch):
+        monkeypatch.setattr(Joins, "_ask", lambda self, join, node, incarnation: self._accept(join))
+        said = ("not run after that", "which had ended before", "no order of the calls")
+        assert violations("lossy", like=said)
 
     def test_sees_a_listener_that_is_never_told(self, monkeypatch):
         monkeypatch.setattr(Relay, "put", lambda self, *what: what)
