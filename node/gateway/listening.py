@@ -1,13 +1,18 @@
 """Sessions here that listen to jobs which run on other nodes: what is reported to them, once, and in its time.
 
-Reports come straight from the worker's node and may overtake the log, or lag behind it. So one that comes before this
-node knows that the session listens is kept until it does (*early*); who has been told a job's end hears nothing more of
-it, though the job should run again because its worker's node went before it could say so (*told*); and who is still
-to be told when the log says that the job is over waits for the word of the worker's node, as long as there is one
-(*awaiting*). Not for: listeners of jobs that run on this node, who are told directly.
+Reports come straight from the worker's node and may overtake the log, or lag behind it. So:
+
+- A report that comes before this node knows that the session listens is kept until it does (*early*).
+- A session that has been told a job's end hears nothing more of it, though the job should run again because its worker's
+  node went before the log knew (*told*). What comes all the same is kept until the log knows of an end: the session may
+  have submitted the job again, and this node not have applied that yet (*later*).
+- A session that is still to be told when the log says that the job is over waits for the word of the worker's node, as
+  long as there is one (*awaiting*).
+
+Not for: listeners of jobs that run on this node, who are told directly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from cluster.jobs import Concluded, Job, JobTable
@@ -18,6 +23,8 @@ FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, Packet
 """The reports after which there is nothing more to say."""
 
 
+Origin = tuple[str, int]
+"""A node and its incarnation."""
 Say = Callable[[int, PacketType, list[bytes]], None]
 """Send a session a report."""
 
@@ -39,15 +46,21 @@ class Listening:
         self._early: dict[tuple[int, int], list[Report]] = {}
         self.told: dict[int, dict[int, Report]] = {}
         """The end of each job whose end is not in the table yet, by job and by the session that was told."""
+        self._later: dict[tuple[int, int], list[tuple[Origin, Report]]] = {}
+        """By job number and session: what came for a session that was told the end. It may be for a submit of the same
+        session that this node has not applied yet."""
         self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
         """The job, and the node and incarnation that has the word, by job number and session."""
         self._held: dict[tuple[int, int], list[Report | _Word | Concluded]] = {}
         """By job number and session: what came for those whose submit is not answered yet (`joins`)."""
 
-    def reported(self, report: Report) -> None:
+    def reported(self, report: Report, origin: Origin) -> None:
         """Pass on a report of another node's worker."""
         for session in report.sessions:
-            self._pass_on(session, report)
+            if session in self.told.get(report.job, ()) and (report.job, session) not in self._held:
+                self._later.setdefault((report.job, session), []).append((origin, report))
+            else:
+                self._pass_on(session, report)
 
     def created(self, session: int, job: Job) -> bool:
         """Note that a session has just been told that it listens to a job; tell whether it was told the end before."""
@@ -129,15 +142,19 @@ class Listening:
         if self._held and (kept := self._held.get((job.number, session))) is not None:
             kept.append(effect)
             return
+        later = self._later.pop((job.number, session), ())
         if self._forget(job.number, session):
             return
         self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
+        for report in _of_last_run(later, (effect.node, effect.incarnation)):
+            self._pass_on(session, report)
         # It may have begun to listen by the very entry that the job ended with.
         for report in self._early.pop((job.number, session), ()):
             self._pass_on(session, report)
 
     def failed(self, session: int, job: Job) -> bool:
         """Note that a job ended without its worker's word; tell whether the session was told its end before."""
+        self._later.pop((job.number, session), None)
         self._early.pop((job.number, session), None)
         return self._forget(job.number, session)
 
@@ -152,6 +169,8 @@ class Listening:
         jobs = self._table.jobs
         if self.told:
             self.told = {number: told for number, told in self.told.items() if number in jobs}
+        if self._later:
+            self._later = {key: reports for key, reports in self._later.items() if key[0] in jobs}
         if self._early:
             last = self._table.last_job
             self._early = {key: reports for key, reports in self._early.items() if key[0] in jobs or key[0] > last}
@@ -160,12 +179,15 @@ class Listening:
         """Forget a session."""
         if self._early:
             self._early = {key: reports for key, reports in self._early.items() if key[1] != session}
+        if self._later:
+            self._later = {key: reports for key, reports in self._later.items() if key[1] != session}
         if self._awaiting:
             self._awaiting = {key: word for key, word in self._awaiting.items() if key[1] != session}
 
     def reset(self) -> None:
         """Forget everybody."""
         self._early.clear()
+        self._later.clear()
         self._held.clear()
         self.told.clear()
         self._awaiting.clear()
@@ -181,7 +203,7 @@ class Listening:
             self._say(session, report.kind, report.args)
             return
         if session in self.told.get(report.job, ()):
-            return
+            return  # it was told while what was kept for it was passed on
         if not self._listens(session, report.job):
             self._early.setdefault(key, []).append(report)
             return
@@ -201,3 +223,14 @@ class Listening:
         if not told:
             del self.told[job]
         return True
+
+
+def _of_last_run(reports: Iterable[tuple[Origin, Report]], origin: Origin) -> list[Report]:
+    """Give what a node's workers said in the last of the runs that these reports are of."""
+    found: list[Report] = []
+    for source, report in reports:
+        if source == origin:
+            if found and found[-1].kind in FINAL:
+                found.clear()
+            found.append(report)
+    return found

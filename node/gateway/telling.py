@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
-from node.gateway.listening import FINAL, Listening
+from node.gateway.listening import FINAL, Listening, Origin
 from node.relay import Answer, Item, Parcel, Query, Relay, Report, Send
 from protocol import PacketType, encode_passed_on
 
@@ -151,13 +151,13 @@ class Telling:
     def _reported(self, node: str, incarnation: int, item: Item) -> None:
         """Take an item from another node."""
         if type(item) is Report:
-            self._pass_on(item)
+            self._pass_on(item, (node, incarnation))
         elif type(item) is Query:
             self._gateway.holders.queried(node, incarnation, item)
         elif type(item) is Answer:
             self._gateway.holders.answered(node, incarnation, item)
 
-    def _pass_on(self, report: Report) -> None:
+    def _pass_on(self, report: Report, origin: Origin) -> None:
         """Pass on what a worker of another node says."""
         sessions = [session for session in report.sessions if session in self._connections]
         ending = self.endings.get(report.job)
@@ -165,7 +165,7 @@ class Telling:
             # A worker here ended it too, after its time limit was over, which this node does not know yet.
             told = {listener.number for listener in ending[2] if listener.node.name == self._name}
             sessions = [session for session in sessions if session not in told]
-        self.listening.reported(Report(report.job, sessions, report.kind, report.args))
+        self.listening.reported(Report(report.job, sessions, report.kind, report.args), origin)
 
     # -- what the table says ------------------------------------------------------------------------------------------
 
@@ -228,6 +228,10 @@ class Telling:
             if job is not None:
                 for listener in job.listeners:
                     expected.get((listener.node.name, listener.node.incarnation), set()).discard(listener.number)
+            for node, incarnation in list(expected):
+                known = self._table.nodes.get(node)
+                if known is not None and (known.incarnation, not known.up) > (incarnation, False):
+                    del expected[node, incarnation]
             if not any(expected.values()) or (job is None and number <= last):
                 del self.expected[number]
 

@@ -79,7 +79,7 @@ class Scene:
         return ("there", Finish(WORKER, job))
 
     def report(self, job: int, kind: P, *args: bytes, sessions=(CLIENT,)) -> None:
-        self.listening.reported(Report(job, list(sessions), kind, [b"H:%d" % job, *args]))
+        self.listening.reported(Report(job, list(sessions), kind, [b"H:%d" % job, *args]), ("there", 1))
 
     def hears(self) -> list[tuple[P, bytes]]:
         """Give what the client was told since the last time."""

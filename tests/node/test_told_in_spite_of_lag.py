@@ -1,5 +1,6 @@
 """What was told holds for everybody also while nodes lag behind one another, begin anew, or cannot be asked."""
 
+import msgspec
 import pytest
 
 from cluster.jobs import Cancel
@@ -43,6 +44,24 @@ class Scene:
         client = self.cluster[node].peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
         self.cluster.settle()
         return client
+
+
+class Late:
+    """Let a node learn late of what is committed; everything else reaches it in time."""
+
+    def __init__(self, member) -> None:
+        self._driver = member.driver
+        self._receive = member.driver.receive
+        self._applied = member.raft.applied_index
+        member.driver.receive = self._hear
+
+    def _hear(self, message) -> None:
+        if hasattr(message, "commit"):
+            message = msgspec.structs.replace(message, commit=min(message.commit, self._applied))
+        self._receive(message)
+
+    def end(self) -> None:
+        self._driver.receive = self._receive
 
 
 def part(cluster, one: str, other: str) -> None:
@@ -142,6 +161,34 @@ class TestASubmitThatJoins:
             here.say(P.WORK_COMPLETE, scene.handle, b"2")
         cluster.wait(1)
         assert scene.client.hears() == [(P.JOB_CREATED, scene.handle), (P.WORK_COMPLETE, scene.handle, b"2")]
+
+    def test_hears_the_next_run_on_another_node_that_ended_before_this_node_applied_the_submit(self, cluster):
+        """The worker of the first run is gone, and so is its node's word to the log: the job is run once more."""
+        scene = Scene(cluster, "c")
+        with cluster.loop.running():
+            scene.worker.say(P.WORK_COMPLETE, scene.handle, b"1")
+            cluster.loop.settle()
+        assert scene.client.hears() == [(P.WORK_COMPLETE, scene.handle, b"1")]
+        cluster.kill("b")
+        cluster.wait(1)
+        there = cluster["a"].peer().say(P.CAN_DO, b"f")
+        cluster.settle()
+        late = Late(cluster["c"])
+        scene.client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        cluster.wait(0.05)
+        there.say(P.GRAB_JOB)
+        cluster.wait(0.05)
+        assert there.hears()[-1] == (P.JOB_ASSIGN, scene.handle, b"f", b"in")
+        there.say(P.WORK_DATA, scene.handle, b"some").say(P.WORK_COMPLETE, scene.handle, b"2")
+        cluster.wait(0.05)
+        assert scene.client.hears() == []
+        late.end()
+        cluster.wait(1)
+        assert scene.client.hears() == [
+            (P.JOB_CREATED, scene.handle),
+            (P.WORK_DATA, scene.handle, b"some"),
+            (P.WORK_COMPLETE, scene.handle, b"2"),
+        ]
 
 
 class TestAQuestion:
