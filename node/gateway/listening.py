@@ -3,9 +3,9 @@
 Reports come straight from the worker's node and may overtake the log, or lag behind it. So:
 
 - A report that comes before this node knows that the session listens is kept until it does (*early*).
-- A session that has been told a job's end hears nothing more of it, though the job should run again because its worker's
-  node went before the log knew (*told*). What comes all the same is kept until the log knows of an end: the session may
-  have submitted the job again, and this node not have applied that yet (*later*).
+- A session that has been told a job's end hears nothing more of it, though the job should run again because its
+  worker's node went before the log knew (*told*). What comes all the same is kept until the log knows of an end: the
+  session may have submitted the job again, and this node not have applied that yet (*later*).
 - A session that is still to be told when the log says that the job is over waits for the word of the worker's node, as
   long as there is one (*awaiting*).
 
