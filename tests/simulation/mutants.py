@@ -32,6 +32,7 @@ NETS = {
         "tests/node/test_driver.py",
         "tests/node/test_cluster.py",
         "tests/node/test_races.py",
+        "tests/node/test_gateway_connections.py",
     ),
 }
 """The tests that stand behind the simulator, by the mutated package."""
