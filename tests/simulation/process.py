@@ -156,7 +156,8 @@ class Process:
 
     def stop(self) -> None:
         """Begin to end in an orderly way, as on SIGTERM."""
-        self.loop.create_task(self._stop())
+        # What is wrong with it is to come to light in the loop, not to stay with the task.
+        self.loop.create_task(self._stop()).add_done_callback(lambda task: task.result())
 
     async def _stop(self) -> None:
         await self._stopping.drain()
