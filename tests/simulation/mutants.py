@@ -739,7 +739,7 @@ MUTANTS = (
     Mutant(
         "an end is told again by another run",
         "node/gateway/listening.py",
-        "        if session in self.told.get(report.job, ()):\n            return\n",
+        "        if report.kind in FINAL:\n            self.told.setdefault(report.job, {})[session] = report\n",
         "",
     ),
     Mutant(
