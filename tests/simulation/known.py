@@ -25,6 +25,8 @@ class Known(msgspec.Struct, frozen=True):
     """Whether a majority is mostly healthy (`profile.STEADY`)."""
     fresh: bool = False
     """As in `profile.Profile`."""
+    awake: bool = False
+    """Likewise."""
     seeds: int = 40
     """Within how many seeds it is seen."""
 
@@ -39,6 +41,7 @@ KNOWN: dict[str, Known] = {
         {"nap_all": 5},
         "all nodes were suspended together, and the leader that wakes declares the others down",
         "for no reason",
+        awake=True,
     ),
     "burst": Known(
         {"burst": 1},

@@ -87,6 +87,8 @@ class Profile(msgspec.Struct, frozen=True):
     sample: int
     fresh: bool
     """Whether a word that a node is down must not be old (`promises`), and the table's time right (`punctuality`)."""
+    awake: bool
+    """Whether a leader's silences are to leave out all the time for which it was frozen itself (`truth`)."""
     forms: bool
     """Whether nodes have to found their group, and come into it by themselves."""
 
@@ -144,6 +146,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         jobs=random.randrange(4, 13),
         sample=random.choice((1, 7, 16)) if scale == 1 else 16,
         fresh=known is not None and known.fresh,
+        awake=known is not None and known.awake,
         forms=random.random() < FORMING.get(kind, 0.0),
     )
 

@@ -115,6 +115,7 @@ class Simulation:
         self.schedule = Schedule()
         self.journal = Journal(self.schedule, log)
         self.truth = Truth(self.schedule, NODE_TIMEOUT)
+        self.truth.awake = self.profile.awake
         self.network = self._make_network()
         self.machines: dict[str, Machine] = {}
         profile = self.profile

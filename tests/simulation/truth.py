@@ -95,6 +95,8 @@ class Truth:
         """Silences of at least the timeout that are over, by listener and node."""
         self._words: dict[tuple[str, str], list[Condition]] = {}
         """When a process was said to be gone, by the one who was told and the one who was said to be."""
+        self.awake = False
+        """Whether a silence counts only while the listener runs, whatever becomes of the other one meanwhile."""
         self.peace = -1
         """Since when nothing goes wrong any more; -1: something does."""
 
@@ -287,7 +289,7 @@ class Truth:
         for freeze in self._known.get(("is frozen", (listener,)), ()):
             began, ended = max(freeze.began, before[1]), freeze.ended if freeze.ended >= 0 else self.now
             if began < ended:
-                deaf += self._audible(listener, node, began, ended)
+                deaf += ended - began if self.awake else self._audible(listener, node, began, ended)
         return silence - deaf * host.rate >= self._timeout
 
     def _audible(self, listener: str, node: str, began: int, ended: int) -> int:
