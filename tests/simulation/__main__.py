@@ -7,7 +7,7 @@ import traceback
 
 from tests.simulation.journal import ViolationError, say
 from tests.simulation.known import KNOWN, look
-from tests.simulation.profile import KINDS
+from tests.simulation.profile import BY_NAME, KINDS
 from tests.simulation.simulation import Result, Simulation
 
 
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=1, help="the first of them")
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--seconds", type=float, help="run seeds for so long, however many they are")
-    parser.add_argument("--kind", choices=sorted([*KINDS, *KNOWN]), help="instead of the kind that the seed chooses")
+    parser.add_argument("--kind", choices=sorted([*KINDS, *BY_NAME, *KNOWN]), help="instead of the kind that the seed chooses")
     parser.add_argument("--nodes", type=int, help="instead of the size that the seed chooses")
     parser.add_argument("--log", action="store_true", help="write one line per event")
     parser.add_argument("--keep-going", action="store_true", help="go on after a failure")

@@ -130,8 +130,26 @@ class Client(Caller):
             world.schedule.after(random.randrange(2 * SECOND), self.wire.read_on)
 
     def _submit(self, wire: Wire) -> bytes:
-        world, random = self.world, self.world.random
+        world = self.world
         world.submits += 1
+        submission = self.choose(b"%s/%d" % (self.name.encode(), world.submits))
+        call = world.number_call()
+        world.calls.submitted(self.name, call, wire.machine.name, submission)
+        world.promises.punctuality.asked(
+            submission.workload, submission.function, submission.priority, submission.due * 1000
+        )
+        what = submission.function, submission.unique, submission.workload[:20]
+        self.note("SUBMITS", wire.machine.name, f"call={call}", *what)
+
+        def created(answer: list[bytes]) -> None:
+            self._created(call, submission, answer[0])
+
+        self.expect(Question(call, P.JOB_CREATED, created, refusable=True))
+        return packet_of(submission)
+
+    def choose(self, workload: bytes) -> Submission:
+        """Draw what to submit; `workload` is how it begins."""
+        world, random = self.world, self.world.random
         function = random.choice(FUNCTIONS)
         unique = b"" if world.chance(0.5) else b"u%d" % random.randrange(4)
         if world.chance(0.05):
@@ -140,7 +158,7 @@ class Client(Caller):
             function, unique = self._again
             self._again = None
         self._last = function, unique
-        workload = b"%s/%d" % (self.name.encode(), world.submits) + b"." * random.choice(world.weights)
+        workload += b"." * random.choice(world.weights)
         submission = Submission(function, unique, workload, random.randrange(3), world.chance(0.5))
         if world.chance(0.1):
             # By the client's own clock, which is right.
@@ -148,16 +166,7 @@ class Client(Caller):
             submission = Submission(function, unique, workload, 1, background=True, due=due)
         elif world.chance(0.05):
             submission = Submission(function, unique, workload, 1, submission.background, reducer=b"sum")
-        call = world.number_call()
-        world.calls.submitted(self.name, call, wire.machine.name, submission)
-        world.promises.punctuality.asked(workload, function, submission.priority, submission.due * 1000)
-        self.note("SUBMITS", wire.machine.name, f"call={call}", submission.function, submission.unique, workload[:20])
-
-        def created(answer: list[bytes]) -> None:
-            self._created(call, submission, answer[0])
-
-        self.expect(Question(call, P.JOB_CREATED, created, refusable=True))
-        return packet_of(submission)
+        return submission
 
     def _administer(self) -> None:
         random = self.world.random

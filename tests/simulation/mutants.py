@@ -889,6 +889,8 @@ MUTANTS = (
         "node/gateway/draining.py",
         "if self._drained is not None and not self.running and not self.awaited:",
         "if self._drained is not None:",
+        "stops",
+        simulated=True,
     ),
     Mutant(
         "a node stops before the ends of its jobs are in the table",
@@ -896,6 +898,8 @@ MUTANTS = (
         "            await self._unless_stopped(self._settle(driver, settled), "
         "within=None if driver.alone else SETTLING_TIME)\n",
         "",
+        "stops",
+        simulated=True,
     ),
     # Told, therefore ended
     Mutant(
@@ -965,6 +969,8 @@ MUTANTS = (
         "node/gateway/joins.py",
         "if effect.submit is None or self._driver.alone:",
         "if True:",
+        "limits",
+        simulated=True,
     ),
     Mutant(
         "the end of one run is taken for that of the next",

@@ -44,6 +44,13 @@ FORMING: dict[str, float] = {
 """How often nodes begin blank and have to found their group, by the kind; else all are told who is in it."""
 
 
+BY_NAME: dict[str, dict[str, int]] = {
+    "stops": {"stop": 1},
+    "limits": {},
+}
+"""Kinds that are not drawn: each is for one promise which the others reach too rarely. Tests play them by name."""
+
+
 class Profile(msgspec.Struct, frozen=True):
     """The choices that are made once for a run."""
 
@@ -93,6 +100,8 @@ class Profile(msgspec.Struct, frozen=True):
     """Whether nodes have to found their group, and come into it by themselves."""
 
 
+NEEDS_OTHERS = ("partitions", "membership", "snapshots", "founding", "admission", *BY_NAME)
+"""Kinds that say nothing of a node alone."""
 STEADY = ("naps", "hangs", "rot", "clocks", "sizes")
 """Kinds in which a majority stays healthy most of the time, so that progress is required of it."""
 
@@ -104,12 +113,12 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
     chosen = random.choice([*kinds, "everything", "everything"])
     size = random.choice((1, 3, 3, 3, 3, 5, 5))
     kind = kind or chosen
-    known = None if kind in KINDS else KNOWN[kind]
-    faults = KINDS[kind] if known is None else known.faults
+    known = KNOWN.get(kind)
+    faults = (KINDS | BY_NAME)[kind] if known is None else known.faults
     steady = kind in STEADY if known is None else known.steady
     if known is not None:
         size = known.nodes
-    elif (kind in ("partitions", "membership", "snapshots", "founding", "admission") or steady) and size == 1:
+    elif (kind in NEEDS_OTHERS or steady) and size == 1:
         size = 3
     if kind == "shrinking":
         size = 2

@@ -19,6 +19,7 @@ from tests.simulation.clients import Client, Monitor
 from tests.simulation.discovery import Discovery, IntroducedNetwork
 from tests.simulation.histories import Histories
 from tests.simulation.journal import Journal, ViolationError
+from tests.simulation.limited import Limited
 from tests.simulation.machine import Machine
 from tests.simulation.membership import Operator, silent
 from tests.simulation.network import Network
@@ -138,7 +139,7 @@ class Simulation:
         self.histories = Histories(self.schedule, self.safety, attempts_limited=profile.retries >= 0)
         self.world = World(self.schedule, self.random, self.journal, self.promises, self.histories, self._reachable)
         self.world.weights = sizes.WEIGHTS if profile.scale == 1 else sizes.SCALED_WEIGHTS
-        self.clients = [Client(self.world, f"C{number}", profile.jobs) for number in range(profile.clients)]
+        self.clients = [self._make_client(number) for number in range(profile.clients)]
         self.workers = [Worker(self.world, f"W{number}") for number in range(profile.workers)]
         self.monitor = Monitor(self.world, "M")
         self.progress = Progress(self)
@@ -146,6 +147,12 @@ class Simulation:
         if not (profile.faults or profile.loss or profile.stragglers or profile.unreadable):
             self.truth.peace = 0
         self._look()
+
+    def _make_client(self, number: int) -> Client:
+        profile = self.profile
+        if profile.kind == "limits":
+            return Limited(self.world, f"C{number}", 4 * profile.jobs, profile.clients)
+        return Client(self.world, f"C{number}", profile.jobs)
 
     def _make_network(self) -> Network:
         if self.profile.forms:

@@ -34,7 +34,7 @@ from tests.simulation import disk
 from tests.simulation.disk import Store
 from tests.simulation.journal import ViolationError
 from tests.simulation.known import KNOWN, look
-from tests.simulation.profile import KINDS
+from tests.simulation.profile import BY_NAME, KINDS
 from tests.simulation.safety import Safety
 from tests.simulation.simulation import simulate
 
@@ -46,7 +46,7 @@ class TestACluster:
         assert result.acknowledged
         assert result.runs
 
-    @pytest.mark.parametrize("kind", sorted(KINDS))
+    @pytest.mark.parametrize("kind", sorted([*KINDS, *BY_NAME]))
     def test_survives_each_kind_of_trouble(self, kind):
         assert simulate(1000, kind=kind, nodes=3).leaders >= 1
 
