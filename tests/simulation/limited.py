@@ -1,7 +1,7 @@
 """Clients that submit one job at a time to a function which takes as many jobs as there are clients: none is refused.
 
-A client that was told the end of its job has room for the next one, whichever node it submits it to. Not for: limits that
-are too low for their clients, which the others set now and then (`clients`).
+A client that was told the end of its job has room for the next one, whichever node it submits it to. Not for: limits
+that are too low for their clients, which the others set now and then (`clients`).
 """
 
 from typing import Final
