@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from cluster.jobs import Job, Joined, Refused, Submit
+from cluster.jobs import Job, Joined, Refused, Session, Submit
 from node.gateway.connection import Connection, Owed
 from node.gateway.holders import Verdict
 from protocol import encode_job_created
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 class Join:
     """One submit that is not answered yet."""
 
-    __slots__ = ("again", "connection", "job", "listens", "owed", "rounds", "submit", "ticket")
+    __slots__ = ("again", "connection", "job", "listens", "owed", "rounds", "submit", "ticket", "told")
 
     def __init__(self, submit: Submit, connection: Connection | None, owed: Owed | None, ticket: int) -> None:
         self.submit = submit
@@ -46,6 +46,8 @@ class Join:
         """Whether reports on that job are kept for it: it listens, and did not listen before."""
         self.again = False
         """Whether it listened to that job before."""
+        self.told = False
+        """Whether it had been told the end of that job when it joined."""
         self.rounds = 0
         """How often it found its queue full."""
 
@@ -78,6 +80,7 @@ class Joins:
         foreground = not effect.submit.background
         join.again = foreground and effect.again
         join.listens = foreground and not effect.again
+        join.told = self._gateway.telling.listening.was_told(effect.session, job.number)
         if join.listens and self._gateway.telling.listening.hold(effect.session, job):
             self._accept(join)  # the worker's last word was sent to this session, so it came after the submit
         else:
@@ -151,15 +154,35 @@ class Joins:
         (holders.ask_again if again else holders.ask)(node, incarnation, job.number, session, then)
 
     def _decide(self, join: Join, job: Job, verdict: Verdict, node: str, incarnation: int) -> None:
-        listening = self._gateway.telling.listening
-        if verdict is Verdict.RUNS or (join.listens and listening.has_end(join.submit.session, job)):
+        listening, session = self._gateway.telling.listening, join.submit.session
+        holder: Session | None = job.holder
+        there = (holder.node.name, holder.node.incarnation) if holder is not None else None
+        if join.again and self._was_told_since(join, job):
+            # The first request has been answered, by a run elsewhere: this one is not to miss the next.
+            if job.number not in self._table.jobs:
+                self._propose_again(join)
+            elif there is None:
+                self._accept(join)
+            else:
+                self._ask(join, *there, again=there == (node, incarnation))
+        elif verdict is Verdict.RUNS or (join.listens and listening.has_end(session, job)):
             self._accept(join)
         elif job.number not in self._table.jobs:
             self._propose_again(join)
-        elif job.holder is not None and (job.holder.node.name, job.holder.node.incarnation) == (node, incarnation):
+        elif there == (node, incarnation):
             self._ask(join, node, incarnation, again=verdict is Verdict.APPLIED)
         else:
             self._accept(join)  # the job has gone back to its queue since, and is going to be run once more
+
+    def _was_told_since(self, join: Join, job: Job) -> bool:
+        """Tell whether a session that asked again has been told the end of the job since it did.
+
+        A session that was told by a worker here is not meant, as long as this node still has what that one said.
+        """
+        listening, session = self._gateway.telling.listening, join.submit.session
+        if job.number in self._table.jobs:
+            return listening.was_told(session, job.number) and not join.told
+        return not listening.awaits(session, job.number)
 
     def _accept(self, join: Join) -> None:
         self._forget(join)

@@ -132,6 +132,10 @@ class Listening:
         """Tell whether a session has been told the end of a job that is not over for the log."""
         return session in self.told.get(job, ())
 
+    def awaits(self, session: int, job: int) -> bool:
+        """Tell whether a session is still to be told the end of a job that is over for the log."""
+        return (job, session) in self._awaiting
+
     def ended(self, job: int) -> None:
         """Note that the log knows of the end of a job that ran here."""
         self.told.pop(job, None)

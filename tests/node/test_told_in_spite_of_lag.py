@@ -64,6 +64,16 @@ class Late:
         self._driver.receive = self._receive
 
 
+def ends(cluster, worker, result: bytes) -> None:
+    """Let a worker run a job to its end, and the log hear of it."""
+    worker.say(P.GRAB_JOB)
+    cluster.wait(0.05)
+    kind, handle, *_ = worker.hears()[-1]
+    assert kind is P.JOB_ASSIGN
+    worker.say(P.WORK_COMPLETE, handle, result)
+    cluster.wait(0.05)
+
+
 def part(cluster, one: str, other: str) -> None:
     cluster.cuts |= {(one, other), (other, one)}
 
@@ -189,6 +199,45 @@ class TestASubmitThatJoins:
             (P.WORK_DATA, scene.handle, b"some"),
             (P.WORK_COMPLETE, scene.handle, b"2"),
         ]
+
+    def test_is_answered_as_often_as_it_was_made_though_the_job_came_here_meanwhile_and_ended(self, cluster):
+        """One session asks three times; what the first node says of the job comes when a worker here has ended it."""
+        sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+        cluster.settle()
+        cluster.cuts.add(("b", "c"))
+        client = cluster["c"].peer()
+        for _ in range(3):
+            client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+            cluster.wait(0.005)
+        assert sleeper.hears() == [(P.NOOP,)]
+        worker = cluster["c"].peer().say(P.CAN_DO, b"f")
+        cluster.wait(0.2)  # the sleeper does not come for it
+        ends(cluster, worker, b"1")
+        cluster.heal()
+        cluster.wait(0.5)
+        ends(cluster, worker, b"2")
+        heard = client.hears()
+        assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
+        assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"2", b"2"]
+
+    def test_is_answered_as_often_as_it_was_made_though_the_job_went_to_a_third_node_meanwhile_and_ended(self, cluster):
+        sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+        cluster.settle()
+        cluster.cuts.add(("b", "c"))
+        client = cluster["c"].peer()
+        for _ in range(3):
+            client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+            cluster.wait(0.005)
+        assert sleeper.hears() == [(P.NOOP,)]
+        worker = cluster["a"].peer().say(P.CAN_DO, b"f")
+        cluster.wait(0.2)
+        ends(cluster, worker, b"1")
+        cluster.heal()
+        cluster.wait(0.5)
+        ends(cluster, worker, b"2")
+        heard = client.hears()
+        assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
+        assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"2", b"2"]
 
 
 class TestAQuestion:
