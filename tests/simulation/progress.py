@@ -14,6 +14,7 @@ from tests.simulation import sizes
 from tests.simulation.connections import Event, Wire
 from tests.simulation.journal import ViolationError
 from tests.simulation.machine import Machine
+from tests.simulation.profile import Profile
 from tests.simulation.schedule import MS, SECOND
 
 if TYPE_CHECKING:
@@ -29,14 +30,19 @@ RESEND: Final = SECOND
 """After this long a node sends again what has got lost (`node.driver.sending`)."""
 ANSWER: Final = SECOND
 """How long an acknowledgement may take where nothing gets lost, besides disks and links."""
-AHEAD: Final = 4
-"""Largest packets that may be ahead of a submit on its way to the leader and to the majority."""
+TRIPS: Final = 2
+"""How often one of the largest packets may be ahead of a submit: on its way to the leader, and on to the majority."""
 PATIENCE: Final = 10 * SECOND
 """How long a probe waits before it tries another connection."""
 SLOW_DISK: Final = 100 * MS
 """A disk that takes this long for a write is not a healthy one's."""
 CATCH_UP: Final = 10 * SECOND
 """How long a node that comes back may take to get what it has missed; after that it counts as any other."""
+
+
+def large_ahead(profile: Profile) -> int:
+    """Give the time that links may need for large packets ahead of a submit: a client has one of them under way."""
+    return int(TRIPS * profile.clients * sizes.MAX_PACKET / profile.scale / profile.pace)
 
 
 class Health:
@@ -180,7 +186,7 @@ class Progress:
         """How long a healthy majority may take to have a leader again, and its nodes to serve."""
         self.patience = int(ANSWER / slowest) + 40 * profile.latency + 40 * profile.jitter
         if profile.scale > 1:
-            self.patience += int(AHEAD * sizes.MAX_PACKET / profile.scale / profile.pace)
+            self.patience += large_ahead(profile)
         """How long an acknowledgement may take then: links between healthy nodes lose nothing."""
         self._since = 0
         """Since when a majority has been healthy that did not lose its leader."""

@@ -25,7 +25,7 @@ from tests.simulation.membership import Operator, silent
 from tests.simulation.network import Network
 from tests.simulation.process import NODE_TIMEOUT
 from tests.simulation.profile import Profile, choose
-from tests.simulation.progress import AHEAD, Progress
+from tests.simulation.progress import Progress, large_ahead
 from tests.simulation.promises import Promises
 from tests.simulation.punctuality import LOOK
 from tests.simulation.safety import Safety
@@ -120,7 +120,7 @@ class Simulation:
         self.network = self._make_network()
         self.machines: dict[str, Machine] = {}
         profile = self.profile
-        ahead = int(AHEAD * sizes.MAX_PACKET / profile.scale / profile.pace) if profile.scale > 1 else 0
+        ahead = large_ahead(profile) if profile.scale > 1 else 0
         self.promises = Promises(self.truth, profile.retries, fresh=profile.fresh, ahead=ahead)
         names = [] if self.profile.forms else [chr(ord("a") + number) for number in range(self.profile.nodes)]
         self._founders = tuple(names)
