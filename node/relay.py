@@ -33,6 +33,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     kind: PacketType
     args: list[bytes]
     """As the worker gave them: the handle first."""
+    held: int = 0
+    """Which run it is of: the index of the entry by which the job was kept for this worker."""
 
 
 class Query(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):

@@ -93,6 +93,8 @@ class Driver(Gathering):
         """Where `committed_configuration` was found."""
         self.committed_configuration = raft.snapshot_meta(raft.applied_index).configuration
         """The group, as far as it is agreed upon."""
+        self.delivering = 0
+        """The index of the entry whose effects are being delivered, or were last."""
         self.leader_changes = 0
         """How often another node came to lead."""
         self._sink: EffectSink | None = None
@@ -369,6 +371,7 @@ class Driver(Gathering):
                 effects = table.apply(proposal)
                 # What the log says of past incarnations concerns connections that are no more.
                 if effects and self._sink is not None and table.nodes[self.name].incarnation == self.incarnation:
+                    self.delivering = entry.index
                     self._sink.deliver(effects)
             elif entry.kind is EntryKind.CONFIGURATION:
                 self._configured(decode_configuration(entry.data), entry.index)

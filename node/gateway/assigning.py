@@ -89,6 +89,7 @@ class Assigning:
         connection = self._connections.get(effect.session)
         if connection is None or connection.worker is None:
             return  # its SessionClose follows in the log and puts the job back
+        self._gateway.telling.held[effect.job.number] = self._driver.delivering
         worker = connection.worker
         if worker.late:
             worker.late -= 1
@@ -129,6 +130,7 @@ class Assigning:
         connection = self._connections.get(effect.session)
         if connection is None or connection.worker is None:
             return
+        self._gateway.telling.held[effect.job.number] = self._driver.delivering
         worker = connection.worker
         if self._gateway.draining:
             self._driver.propose(Unreserve(connection.number, effect.job.number))

@@ -310,10 +310,7 @@ class Gateway:
         if connection is None:
             return
         if effect.listens:
-            if self._listening.created(effect.session, job):
-                self.telling.once_more(effect.session, job)
-            elif effect.again:
-                self.telling.again(effect.session, job)
+            self.telling.created(effect)
         if not effect.ticket:
             connection.answered()
 

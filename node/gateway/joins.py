@@ -31,7 +31,7 @@ log = structlog.get_logger()
 class Join:
     """One submit that is not answered yet."""
 
-    __slots__ = ("again", "connection", "job", "listens", "owed", "rounds", "submit", "ticket", "told")
+    __slots__ = ("again", "connection", "index", "job", "listens", "owed", "rounds", "submit", "ticket")
 
     def __init__(self, submit: Submit, connection: Connection | None, owed: Owed | None, ticket: int) -> None:
         self.submit = submit
@@ -46,8 +46,8 @@ class Join:
         """Whether reports on that job are kept for it: it listens, and did not listen before."""
         self.again = False
         """Whether it listened to that job before."""
-        self.told = False
-        """Whether it had been told the end of that job when it joined."""
+        self.index = 0
+        """Of the entry by which it joined."""
         self.rounds = 0
         """How often it found its queue full."""
 
@@ -80,7 +80,7 @@ class Joins:
         foreground = not effect.submit.background
         join.again = foreground and effect.again
         join.listens = foreground and not effect.again
-        join.told = self._gateway.telling.listening.was_told(effect.session, job.number)
+        join.index = self._driver.delivering
         if join.listens and self._gateway.telling.listening.hold(effect.session, job):
             self._accept(join)  # the worker's last word was sent to this session, so it came after the submit
         else:
@@ -157,14 +157,10 @@ class Joins:
         listening, session = self._gateway.telling.listening, join.submit.session
         holder: Session | None = job.holder
         there = (holder.node.name, holder.node.incarnation) if holder is not None else None
-        if join.again and self._was_told_since(join, job):
-            # The first request has been answered, by a run elsewhere: this one is not to miss the next.
-            if job.number not in self._table.jobs:
-                self._propose_again(join)
-            elif there is None:
-                self._accept(join)
-            else:
-                self._ask(join, *there, again=there == (node, incarnation))
+        if join.again and listening.told_since(session, job.number, join.index + 1):
+            self._accept(join)  # the run that ended then began after it had joined
+        elif join.again and job.number not in self._table.jobs and not listening.awaits(session, job.number):
+            self._propose_again(join)  # the first request has been answered: nothing more comes of this job
         elif verdict is Verdict.RUNS or (join.listens and listening.has_end(session, job)):
             self._accept(join)
         elif job.number not in self._table.jobs:
@@ -174,16 +170,6 @@ class Joins:
         else:
             self._accept(join)  # the job has gone back to its queue since, and is going to be run once more
 
-    def _was_told_since(self, join: Join, job: Job) -> bool:
-        """Tell whether a session that asked again has been told the end of the job since it did.
-
-        A session that was told by a worker here is not meant, as long as this node still has what that one said.
-        """
-        listening, session = self._gateway.telling.listening, join.submit.session
-        if job.number in self._table.jobs:
-            return listening.was_told(session, job.number) and not join.told
-        return not listening.awaits(session, job.number)
-
     def _accept(self, join: Join) -> None:
         self._forget(join)
         job, session = join.job, join.submit.session
@@ -192,10 +178,8 @@ class Joins:
         listening = self._gateway.telling.listening
         if join.listens:
             listening.release(session, job)
-        elif join.again and listening.listens_again(session, job):
-            self._gateway.telling.once_more(session, job)
         elif join.again:
-            self._gateway.telling.again(session, job)
+            self._gateway.telling.again(session, job, join.index + 1)
 
     def _propose_again(self, join: Join) -> None:
         if join.ticket not in self._joins:

@@ -5,14 +5,15 @@ Reports come straight from the worker's node and may overtake the log, or lag be
 - A report that comes before this node knows that the session listens is kept until it does (*early*).
 - A session that has been told a job's end hears nothing more of it, though the job should run again because its
   worker's node went before the log knew (*told*). What comes all the same is kept until the log knows of an end: the
-  session may have submitted the job again, and this node not have applied that yet (*later*).
+  session may have submitted the job again, and this node not have applied that yet (*later*). Which runs are an answer
+  to that submit is told by the entry by which the job was kept for the worker (`Report.held`).
 - A session that is still to be told when the log says that the job is over waits for the word of the worker's node, as
   long as there is one (*awaiting*).
 
 Not for: listeners of jobs that run on this node, who are told directly.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from cluster.jobs import Concluded, Job, JobTable
@@ -23,8 +24,6 @@ FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, Packet
 """The reports after which there is nothing more to say."""
 
 
-Origin = tuple[str, int]
-"""A node and its incarnation."""
 Say = Callable[[int, PacketType, list[bytes]], None]
 """Send a session a report."""
 
@@ -46,7 +45,7 @@ class Listening:
         self._early: dict[tuple[int, int], list[Report]] = {}
         self.told: dict[int, dict[int, Report]] = {}
         """The end of each job whose end is not in the table yet, by job and by the session that was told."""
-        self._later: dict[tuple[int, int], list[tuple[Origin, Report]]] = {}
+        self._later: dict[tuple[int, int], list[Report]] = {}
         """By job number and session: what came for a session that was told the end. It may be for a submit of the same
         session that this node has not applied yet."""
         self._awaiting: dict[tuple[int, int], tuple[Job, str, int]] = {}
@@ -54,29 +53,40 @@ class Listening:
         self._held: dict[tuple[int, int], list[Report | _Word | Concluded]] = {}
         """By job number and session: what came for those whose submit is not answered yet (`joins`)."""
 
-    def reported(self, report: Report, origin: Origin) -> None:
+    def reported(self, report: Report) -> None:
         """Pass on a report of another node's worker."""
         for session in report.sessions:
             if session in self.told.get(report.job, ()) and (report.job, session) not in self._held:
-                self._later.setdefault((report.job, session), []).append((origin, report))
+                self._later.setdefault((report.job, session), []).append(report)
             else:
                 self._pass_on(session, report)
 
-    def created(self, session: int, job: Job) -> bool:
-        """Note that a session has just been told that it listens to a job; tell whether it was told the end before."""
-        if self.told and self.listens_again(session, job):
-            return True
+    def created(self, session: int, job: Job) -> None:
+        """Note that a session which was not told a job's end has just been told that it listens to the job."""
         if self._early and (reports := self._early.pop((job.number, session), None)) is not None:
             for report in reports:
                 self._pass_on(session, report)
-        return False
 
-    def listens_again(self, session: int, job: Job) -> bool:
-        """Let a session that was told a job's end hear of it once more; tell whether it was told.
+    def told_since(self, session: int, job: int, index: int) -> bool:
+        """Tell whether a session was told the end of a run for which the job was kept by this entry or a later one."""
+        report = self.told.get(job, {}).get(session)
+        return report is not None and report.held >= index
 
-        The job is run again, and the session has submitted it again since.
+    def listens_again(self, session: int, job: Job, index: int) -> bool:
+        """Note that a session which was told a job's end has submitted the job again; tell whether it hears an end now.
+
+        It is told the end once more if the job was kept for that run by the entry of this index or a later one: then
+        the run ended after the submit was sent. If not, it is going to hear of the next run.
         """
-        return self._forget(job.number, session)
+        if self.told_since(session, job.number, index):
+            report = self.told[job.number][session]
+            self._say(session, report.kind, report.args)
+            return True
+        self._forget(job.number, session)
+        for report in self._later.pop((job.number, session), ()):
+            if report.held >= index:
+                self._pass_on(session, report)
+        return self.was_told(session, job.number)
 
     # -- those whose submit is not answered yet -----------------------------------------------------------------------
 
@@ -146,12 +156,10 @@ class Listening:
         if self._held and (kept := self._held.get((job.number, session))) is not None:
             kept.append(effect)
             return
-        later = self._later.pop((job.number, session), ())
+        self._later.pop((job.number, session), None)
         if self._forget(job.number, session):
             return
         self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)
-        for report in _of_last_run(later, (effect.node, effect.incarnation)):
-            self._pass_on(session, report)
         # It may have begun to listen by the very entry that the job ended with.
         for report in self._early.pop((job.number, session), ()):
             self._pass_on(session, report)
@@ -227,14 +235,3 @@ class Listening:
         if not told:
             del self.told[job]
         return True
-
-
-def _of_last_run(reports: Iterable[tuple[Origin, Report]], origin: Origin) -> list[Report]:
-    """Give what a node's workers said in the last of the runs that these reports are of."""
-    found: list[Report] = []
-    for source, report in reports:
-        if source == origin:
-            if found and found[-1].kind in FINAL:
-                found.clear()
-            found.append(report)
-    return found

@@ -9,8 +9,8 @@ that run elsewhere, and when (`listening`); how reports get to other nodes (`nod
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import Concluded, Ended, Failed, Job, Node, Session
-from node.gateway.listening import FINAL, Listening, Origin
+from cluster.jobs import Concluded, Created, Ended, Failed, Job, Node, Session
+from node.gateway.listening import FINAL, Listening
 from node.relay import Answer, Item, Parcel, Query, Relay, Report, Send
 from protocol import PacketType, encode_passed_on
 
@@ -31,6 +31,8 @@ class Telling:
         """`send` takes reports to other nodes."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self.held: dict[int, int] = {}
+        """Jobs that are kept for workers here, and the index of the entry by which each was last."""
         self.last_end = 0
         """The number of the newest command by which a worker here ended a job."""
         self.expected: dict[int, dict[tuple[str, int], set[int]]] = {}
@@ -67,7 +69,8 @@ class Telling:
                 elsewhere.setdefault(listener.node, []).append(listener.number)
         if elsewhere is not None:
             for node, sessions in elsewhere.items():
-                self.relay.put(node.name, node.incarnation, Report(job.number, sessions, kind, args))
+                report = Report(job.number, sessions, kind, args, self.held.get(job.number, 0))
+                self.relay.put(node.name, node.incarnation, report)
             self._gateway.flush_later()
         if expected is not None:
             self._tell_expected(job, kind, args, expected)
@@ -81,7 +84,8 @@ class Telling:
             missing = sorted(session for session in sessions if (node, incarnation, session) not in known)
             there = self._table.nodes.get(node)
             if missing and (there is None or there.incarnation <= incarnation):
-                self.relay.put(node, incarnation, Report(job.number, missing, kind, args))
+                report = Report(job.number, missing, kind, args, self.held.get(job.number, 0))
+                self.relay.put(node, incarnation, report)
         self._gateway.flush_later()
 
     def expect(self, job: int, node: str, incarnation: int, session: int) -> None:
@@ -111,25 +115,32 @@ class Telling:
             if kind in FINAL:
                 repeats.pop(args[0], None)
 
-    def again(self, session: int, job: Job) -> None:
-        """Note that a session which listens to a job has just been told so once more."""
+    def created(self, effect: Created) -> None:
+        """Note that a session has just been told that it listens to a job."""
+        session, job = effect.session, effect.job
+        if effect.again or (self.listening.told and self.listening.was_told(session, job.number)):
+            self.again(session, job, self._gateway.driver.delivering)
+        else:
+            self.listening.created(session, job)
+
+    def again(self, session: int, job: Job, index: int) -> None:
+        """Note that a session which listens to a job has just been told so once more.
+
+        `index`: a job that was kept for a worker by this entry or a later one is run after the submit was sent.
+        """
+        told = self.listening.was_told(session, job.number)
+        if told and self.listening.listens_again(session, job, index):
+            return
         ending = self.endings.get(job.number)
         if ending is not None:
-            kind, args, told = ending
-            if any(each.number == session and each.node.name == self._name for each in told):
+            kind, args, listeners = ending
+            # One that was told the end of an earlier run was left out when a worker here ended this one.
+            if told or any(each.number == session and each.node.name == self._name for each in listeners):
                 self._say(session, kind, args)
                 return
-        repeats = self._repeats.setdefault(session, {})
-        repeats[job.handle] = repeats.get(job.handle, 0) + 1
-
-    def once_more(self, session: int, job: Job) -> None:
-        """Tell a session that was told the end of an earlier run, and has asked again since, how this one ended.
-
-        It was left out if a worker here ended it meanwhile.
-        """
-        ending = self.endings.get(job.number)
-        if ending is not None:
-            self._say(session, *ending[:2])
+        if not told:
+            repeats = self._repeats.setdefault(session, {})
+            repeats[job.handle] = repeats.get(job.handle, 0) + 1
 
     def repeats(self, job: Job) -> int:
         """Tell how many requests for a job there are here beyond one for each session."""
@@ -151,13 +162,13 @@ class Telling:
     def _reported(self, node: str, incarnation: int, item: Item) -> None:
         """Take an item from another node."""
         if type(item) is Report:
-            self._pass_on(item, (node, incarnation))
+            self._pass_on(item)
         elif type(item) is Query:
             self._gateway.holders.queried(node, incarnation, item)
         elif type(item) is Answer:
             self._gateway.holders.answered(node, incarnation, item)
 
-    def _pass_on(self, report: Report, origin: Origin) -> None:
+    def _pass_on(self, report: Report) -> None:
         """Pass on what a worker of another node says."""
         sessions = [session for session in report.sessions if session in self._connections]
         ending = self.endings.get(report.job)
@@ -165,7 +176,7 @@ class Telling:
             # A worker here ended it too, after its time limit was over, which this node does not know yet.
             told = {listener.number for listener in ending[2] if listener.node.name == self._name}
             sessions = [session for session in sessions if session not in told]
-        self.listening.reported(Report(report.job, sessions, report.kind, report.args), origin)
+        self.listening.reported(Report(report.job, sessions, report.kind, report.args, report.held))
 
     # -- what the table says ------------------------------------------------------------------------------------------
 
@@ -177,7 +188,7 @@ class Telling:
             return
         # Its time limit was over: they have its result although it has to run again.
         kind, args, told = ending
-        report = Report(job.number, [], kind, args)
+        report = Report(job.number, [], kind, args, self.held.get(job.number, 0))
         for listener in told:
             if listener.node.name == self._name:
                 self.listening.note_told(listener.number, report)
@@ -186,6 +197,7 @@ class Telling:
         """Tell how the job ended those here who began to listen while its end was on its way to the table."""
         job = effect.job
         ending = self.endings.pop(job.number, None)
+        self.held.pop(job.number, None)
         if self.expected:
             self.expected.pop(job.number, None)
         if self.listening.told:
@@ -219,6 +231,13 @@ class Telling:
         self.relay.tick()
         if self.expected:
             self._forget_expected()
+        if self.held:
+            self.held = {number: held for number, held in self.held.items() if self._keeps(number)}
+
+    def _keeps(self, number: int) -> bool:
+        """Tell whether a job is kept for a worker here, or run by one."""
+        job = self._table.jobs.get(number)
+        return job is not None and job.holder is not None and job.holder.node.name == self._name
 
     def _forget_expected(self) -> None:
         """Forget whom the table knows as listeners by now, and jobs that are over."""
@@ -239,6 +258,7 @@ class Telling:
         """Forget all of them: the table has let them go."""
         self.endings.clear()
         self.expected.clear()
+        self.held.clear()
         self.last_end = 0
         self._repeats.clear()
         self.listening.reset()

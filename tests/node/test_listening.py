@@ -40,18 +40,24 @@ class Scene:
         self.said: list[tuple[int, P, list[bytes]]] = []
         self.listening = Listening("here", self.table, lambda *what: self.said.append(what))
         self._numbers = {"here": 0, "there": 0}
+        self.index = 0
+        """Of the entry that was applied last."""
         self.entry(("here", NodeUp(b"H", -1)), ("there", NodeUp(b"H", -1)))
         self.entry(("here", SessionOpen(CLIENT, "")), ("there", SessionOpen(WORKER, ""), Can(WORKER, b"f", 0)))
 
     def entry(self, *batches) -> None:
         """Apply one entry, and pass its effects on as a gateway does."""
+        self.index += 1
         made = []
         for node, *commands in batches:
             made.append(Batch(node, 1, self._numbers[node] + 1, commands))
             self._numbers[node] += len(commands)
         for effect in self.table.apply(propose(1, made)):
             if isinstance(effect, Created) and effect.listens:
-                self.listening.created(effect.session, effect.job)
+                if not self.listening.was_told(effect.session, effect.job.number):
+                    self.listening.created(effect.session, effect.job)
+                else:
+                    self.listening.listens_again(effect.session, effect.job, self.index)
             elif isinstance(effect, Joined) and not (effect.submit.background or effect.again):
                 self.listening.hold(effect.session, effect.job)
                 self.listening.release(effect.session, effect.job)
@@ -78,8 +84,8 @@ class Scene:
     def finish(self, job: int):
         return ("there", Finish(WORKER, job))
 
-    def report(self, job: int, kind: P, *args: bytes, sessions=(CLIENT,)) -> None:
-        self.listening.reported(Report(job, list(sessions), kind, [b"H:%d" % job, *args]), ("there", 1))
+    def report(self, job: int, kind: P, *args: bytes, sessions=(CLIENT,), held: int = 0) -> None:
+        self.listening.reported(Report(job, list(sessions), kind, [b"H:%d" % job, *args], held))
 
     def hears(self) -> list[tuple[P, bytes]]:
         """Give what the client was told since the last time."""

@@ -239,6 +239,28 @@ class TestASubmitThatJoins:
         assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
         assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"2", b"2"]
 
+    def test_is_answered_as_often_as_it_was_made_though_this_node_applies_both_when_the_job_has_ended(self, cluster):
+        """The run began after both: its end answers also the one that joined while somebody else had the job."""
+        sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+        cluster.settle()
+        cluster["a"].peer().say(P.SUBMIT_JOB_BG, b"f", b"u", b"in")
+        cluster.settle()
+        assert sleeper.hears() == [(P.NOOP,)]
+        late = Late(cluster["c"])
+        client = cluster["c"].peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        cluster.wait(0.2)  # the sleeper does not come for it
+        client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        cluster.wait(0.1)
+        worker = cluster["a"].peer().say(P.CAN_DO, b"f")
+        cluster.settle()
+        ends(cluster, worker, b"1")
+        assert client.hears() == []
+        late.end()
+        cluster.wait(1)
+        heard = client.hears()
+        assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 2
+        assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"1"]
+
 
 class TestAQuestion:
     def test_is_answered_that_is_asked_again_while_those_to_the_last_incarnation_end(self, cluster):

@@ -28,6 +28,10 @@ NETS = {
         "tests/node/driver",
         "tests/node/test_relay.py",
         "tests/node/test_listening.py",
+        "tests/node/test_told_therefore_ended.py",
+        "tests/node/test_told_in_spite_of_lag.py",
+        "tests/node/test_gateway_requests.py",
+        "tests/node/test_gateway_workers.py",
         "tests/node/test_stored_log.py",
         "tests/node/test_driver.py",
         "tests/node/test_cluster.py",
@@ -751,8 +755,8 @@ MUTANTS = (
     Mutant(
         "who was told an end hears nothing of the next run, though it submitted the job again",
         "node/gateway/listening.py",
-        "        return self._forget(job.number, session)\n\n    # -- those whose submit is not answered yet",
-        "        return session in self.told.get(job.number, ())\n\n    # -- those whose submit is not answered yet",
+        "        self._forget(job.number, session)\n        for report",
+        "        for report",
     ),
     Mutant(
         "nobody waits for the word of a job that is over",
@@ -778,12 +782,6 @@ MUTANTS = (
         "        for report in self._early.pop((job.number, session), ()):\n"
         "            self._pass_on(session, report)\n",
         "",
-    ),
-    Mutant(
-        "who asks in the background is told",
-        "cluster/jobs/table.py",
-        "return Created(command.session, job, not command.background, again, command.ticket)",
-        "return Created(command.session, job, True, again, command.ticket)",
     ),
     Mutant(
         "who was told by a worker here is told again by another node's",
@@ -978,6 +976,18 @@ MUTANTS = (
         "if job is not None and job.attempts == command.attempts:",
         "if job is not None:",
         simulated=True,
+    ),
+    Mutant(
+        "the end of a run that began after a submit is no answer to it, if the session was told before",
+        "node/gateway/listening.py",
+        "return report is not None and report.held >= index",
+        "return False",
+    ),
+    Mutant(
+        "the end of a run that began before a submit is an answer to it",
+        "node/gateway/listening.py",
+        "return report is not None and report.held >= index",
+        "return report is not None",
     ),
     # Formation
     Mutant(
