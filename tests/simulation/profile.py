@@ -156,7 +156,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         sample=random.choice((1, 7, 16)) if scale == 1 else 16,
         fresh=known is not None and known.fresh,
         awake=known is not None and known.awake,
-        forms=random.random() < FORMING.get(kind, 0.0),
+        forms=random.random() < FORMING.get(kind, 0.0) and not scaled,
     )
 
 
