@@ -356,6 +356,8 @@ class Disk:
         """Bytes that are written in a microsecond."""
         self.hangs_until = 0
         """Until when no write and no read comes to its end."""
+        self.writes_until = 0
+        """When the transaction that was begun last comes to its end, unless the disk hangs."""
         self.joins = True
         """Whether appends that wait are joined into one transaction."""
         self.fails = False
@@ -433,7 +435,9 @@ class Disk:
     def _begin(self) -> None:
         self._under_way = self._next()
         size = sum([_size(work) for work, _ in self._under_way])
-        self._schedule.after(self._duration() + int(size / self.pace), self._finish, self._life)
+        took = self._duration() + int(size / self.pace)
+        self.writes_until = self._schedule.now + took
+        self._schedule.after(took, self._finish, self._life)
 
     def _next(self) -> list[tuple[Work, Callable[[], None]]]:
         """Take the next transaction: appends go before mirrors, and nothing before a replacement or a note."""

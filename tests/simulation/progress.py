@@ -63,6 +63,7 @@ class Health:
             and not disk.fails
             and disk.latency < SLOW_DISK
             and machine.schedule.now >= disk.hangs_until
+            and disk.writes_until - machine.schedule.now < SLOW_DISK  # begun when it was slow
         )
 
     def healthy(self) -> frozenset[str]:
