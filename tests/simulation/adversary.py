@@ -262,9 +262,9 @@ class Adversary:
 
     def _step(self, machine: Machine | None = None) -> str:
         """Set the clock of one that does not lead wrong, by up to a month, for a while."""
-        machine = machine or self._spare()
+        machine = machine or (self._spare() if self._simulation.leader() is not None else None)
         if machine is None:
-            return ""
+            return ""  # where nobody leads, it could be the one who is going to
         most = self._random.choice(STEPS)
         machine.clock_offset = self._random.randrange(-most, most)
 
