@@ -11,6 +11,7 @@ Not for: submits that join a job which waits, or which a worker of this node has
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import structlog
 
 from cluster.jobs import Job, Joined, Refused, Session, Submit
@@ -188,18 +189,7 @@ class Joins:
         submit = join.submit
         if join.listens and job is not None:
             self._gateway.telling.listening.discard(submit.session, job)
-        again = Submit(
-            submit.session,
-            submit.function,
-            submit.unique,
-            submit.workload,
-            submit.priority,
-            submit.background,
-            submit.due,
-            submit.reducer,
-            join.ticket,
-        )
-        self._driver.propose(again, len(submit.workload))
+        self._driver.propose(msgspec.structs.replace(submit, ticket=join.ticket), len(submit.workload))
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

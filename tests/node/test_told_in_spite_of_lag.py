@@ -74,6 +74,30 @@ def ends(cluster, worker, result: bytes) -> None:
     cluster.wait(0.05)
 
 
+def answers_to_three(cluster, worker_at: str) -> list[bytes]:
+    """Submit a key three times on node c while a sleeper of node b has the job, which does not come for it.
+
+    A worker of `worker_at` runs it instead, and once more. What b says of the job comes in between. Give the results.
+    """
+    sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
+    cluster.settle()
+    cluster.cuts.add(("b", "c"))
+    client = cluster["c"].peer()
+    for _ in range(3):
+        client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        cluster.wait(0.005)
+    assert sleeper.hears() == [(P.NOOP,)]
+    worker = cluster[worker_at].peer().say(P.CAN_DO, b"f")
+    cluster.wait(0.2)
+    ends(cluster, worker, b"1")
+    cluster.heal()
+    cluster.wait(0.5)
+    ends(cluster, worker, b"2")
+    heard = client.hears()
+    assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
+    return [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE]
+
+
 def part(cluster, one: str, other: str) -> None:
     cluster.cuts |= {(one, other), (other, one)}
 
@@ -202,42 +226,10 @@ class TestASubmitThatJoins:
 
     def test_is_answered_as_often_as_it_was_made_though_the_job_came_here_meanwhile_and_ended(self, cluster):
         """One session asks three times; what the first node says of the job comes when a worker here has ended it."""
-        sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        cluster.cuts.add(("b", "c"))
-        client = cluster["c"].peer()
-        for _ in range(3):
-            client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
-            cluster.wait(0.005)
-        assert sleeper.hears() == [(P.NOOP,)]
-        worker = cluster["c"].peer().say(P.CAN_DO, b"f")
-        cluster.wait(0.2)  # the sleeper does not come for it
-        ends(cluster, worker, b"1")
-        cluster.heal()
-        cluster.wait(0.5)
-        ends(cluster, worker, b"2")
-        heard = client.hears()
-        assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
-        assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"2", b"2"]
+        assert answers_to_three(cluster, "c") == [b"1", b"2", b"2"]
 
     def test_is_answered_as_often_as_it_was_made_though_the_job_went_to_a_third_node_meanwhile_and_ended(self, cluster):
-        sleeper = cluster["b"].peer().say(P.CAN_DO, b"f").say(P.PRE_SLEEP)
-        cluster.settle()
-        cluster.cuts.add(("b", "c"))
-        client = cluster["c"].peer()
-        for _ in range(3):
-            client.say(P.SUBMIT_JOB, b"f", b"u", b"in")
-            cluster.wait(0.005)
-        assert sleeper.hears() == [(P.NOOP,)]
-        worker = cluster["a"].peer().say(P.CAN_DO, b"f")
-        cluster.wait(0.2)
-        ends(cluster, worker, b"1")
-        cluster.heal()
-        cluster.wait(0.5)
-        ends(cluster, worker, b"2")
-        heard = client.hears()
-        assert [kind for kind, *_ in heard].count(P.JOB_CREATED) == 3
-        assert [args[-1] for kind, *args in heard if kind is P.WORK_COMPLETE] == [b"1", b"2", b"2"]
+        assert answers_to_three(cluster, "a") == [b"1", b"2", b"2"]
 
     def test_is_answered_as_often_as_it_was_made_though_this_node_applies_both_when_the_job_has_ended(self, cluster):
         """The run began after both: its end answers also the one that joined while somebody else had the job."""
