@@ -4,6 +4,7 @@ Sans-IO and deterministic: `JobTable.apply(proposal)` returns effects; time arri
 """
 
 from cluster.jobs.commands import (
+    Alarm,
     Batch,
     Can,
     Cancel,
@@ -21,6 +22,7 @@ from cluster.jobs.commands import (
     Prefetch,
     Progress,
     Proposal,
+    Resource,
     SessionClose,
     SessionOpen,
     SetLimit,
@@ -62,6 +64,7 @@ __all__ = [
     "NORMAL",
     "SEGMENT",
     "Ability",
+    "Alarm",
     "Assigned",
     "Batch",
     "Can",
@@ -98,6 +101,7 @@ __all__ = [
     "Refusal",
     "Refused",
     "Reserved",
+    "Resource",
     "Revocation",
     "Revoked",
     "Session",

@@ -8,6 +8,7 @@ Numbers: `session` names a connection within its node's incarnation, `job` is th
 milliseconds since the Unix epoch by the leader's clock.
 """
 
+import enum
 from typing import Final
 
 import msgspec
@@ -18,6 +19,13 @@ FORMAT: Final = 1
 """Version of the encoding, written into every proposal; a reader that does not know it must stop."""
 
 
+class Resource(enum.IntEnum):
+    """What a node can have too little of."""
+
+    MEMORY = 1
+    DISK = 2
+
+
 class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=1):
     """The first command of a new incarnation: it ends every session of the ones before."""
 
@@ -25,6 +33,19 @@ class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     """What the handles of jobs submitted through this node begin with; a colon and the job's number follow."""
     job_retries: int
     """How often a job may be tried again after its worker went away; below zero: for ever. The newest word holds."""
+    max_packet: int = 0
+    """Bytes of the largest packet that this node takes from its clients; 0: it does not say."""
+
+
+class Alarm(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=21):
+    """This node has less of a resource than it needs, or, with a `mark` of 0, enough of it again."""
+
+    resource: int
+    """A `Resource`."""
+    found: int
+    """Bytes of memory that it uses, or of disk space that is free."""
+    mark: int
+    """Bytes beyond which the alarm is raised; 0: it is cleared."""
 
 
 class NodeDown(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=2):
@@ -201,6 +222,7 @@ Command = (
     | SetLimit
     | CreateFunction
     | DropFunction
+    | Alarm
 )
 
 

@@ -17,6 +17,8 @@ class Refusal(enum.Enum):
 
     QUEUE_FULL = enum.auto()
     NO_SESSION = enum.auto()
+    NO_ROOM = enum.auto()
+    """A node has raised an alarm: it has too little memory or disk space (`table.alarm`)."""
 
 
 class Outcome(enum.Enum):

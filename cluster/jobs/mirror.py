@@ -43,6 +43,8 @@ class _NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
     up: bool
     handle_prefix: bytes
     sessions: list[_SessionRow]
+    max_packet: int = 0
+    alarms: list[tuple[int, int, int]] = []
 
 
 class _FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -262,6 +264,8 @@ def _restore_table(table: JobTable, row: _TableRow) -> None:
         node.last = node_row.last
         node.up = node_row.up
         node.handle_prefix = node_row.handle_prefix
+        node.max_packet = node_row.max_packet
+        node.alarms = {resource: (found, mark) for resource, found, mark in node_row.alarms}
         for session_row in node_row.sessions:
             session = node.sessions[session_row.number] = Session(node, session_row.number, session_row.peer)
             session.client_id = session_row.client_id
@@ -270,6 +274,7 @@ def _restore_table(table: JobTable, row: _TableRow) -> None:
             for name, time_limit, served in session_row.abilities:
                 session.abilities[name] = Ability(time_limit, served)
                 table.functions[name].workers[session] = None
+    table.note_alarms()
 
 
 def _restore_order(table: JobTable) -> None:
@@ -373,7 +378,10 @@ def _node_row(node: Node) -> _NodeRow:
         )
         for _, session in sorted(node.sessions.items())
     ]
-    return _NodeRow(node.name, node.incarnation, node.last, node.up, node.handle_prefix, sessions)
+    alarms = [(resource, *node.alarms[resource]) for resource in sorted(node.alarms)]
+    return _NodeRow(
+        node.name, node.incarnation, node.last, node.up, node.handle_prefix, sessions, node.max_packet, alarms
+    )
 
 
 def _served(ability: tuple[bytes, int, int]) -> int:

@@ -46,7 +46,18 @@ class Session:
 class Node:
     """A member of the cluster, in its present incarnation."""
 
-    __slots__ = ("audible", "effects", "handle_prefix", "incarnation", "last", "name", "sessions", "up")
+    __slots__ = (
+        "alarms",
+        "audible",
+        "effects",
+        "handle_prefix",
+        "incarnation",
+        "last",
+        "max_packet",
+        "name",
+        "sessions",
+        "up",
+    )
 
     def __init__(self, name: str, *, audible: bool) -> None:
         self.name = name
@@ -55,6 +66,10 @@ class Node:
         """The number of the last command applied of this incarnation."""
         self.up = False
         self.handle_prefix = b""
+        self.max_packet = 0
+        """Bytes of the largest packet that it takes; 0: not known."""
+        self.alarms: dict[int, tuple[int, int]] = {}
+        """What it has too little of: a `Resource`, how much was found, and the mark."""
         self.sessions: dict[int, Session] = {}
         self.audible = audible
         """Whether somebody here collects the effects for this node; the replicated state does not depend on it."""

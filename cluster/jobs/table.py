@@ -36,6 +36,7 @@ from cluster.jobs.keys import coalescing_key
 from cluster.jobs.lifecycle import Lifecycle
 from cluster.jobs.sessions import Ability, Node, Session
 
+_RESOURCES = frozenset(c.Resource)
 _DELAYED, _QUEUED, _RESERVED, _RUNNING = JobState.DELAYED, JobState.QUEUED, JobState.RESERVED, JobState.RUNNING
 
 
@@ -50,6 +51,8 @@ class JobTable(Lifecycle):
         """The number of the newest job there ever was."""
         self.parkings = 0
         self.nodes: dict[str, Node] = {}
+        self.alarm: tuple[Node, int] | None = None
+        """A node that is up and has too little of a `Resource`: no new job is taken. None: all have enough."""
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             c.NodeUp: self._node_up,
             c.NodeDown: self._node_down,
@@ -71,6 +74,7 @@ class JobTable(Lifecycle):
             c.SetLimit: self._set_limit,
             c.CreateFunction: self._create_function,
             c.DropFunction: self._drop_function,
+            c.Alarm: self._alarm,
         }
 
     # -- applying ----------------------------------------------------------------------------------
@@ -135,6 +139,7 @@ class JobTable(Lifecycle):
     def _node_up(self, node: Node, command: c.NodeUp) -> None:
         node.up = True
         node.handle_prefix = command.handle_prefix
+        node.max_packet = command.max_packet
         self.job_retries = command.job_retries
 
     def _node_down(self, _: Node, command: c.NodeDown) -> None:
@@ -144,8 +149,22 @@ class JobTable(Lifecycle):
 
     def _end_sessions(self, node: Node) -> None:
         node.up = False
+        node.alarms.clear()
+        self.note_alarms()
         self._close([session for _, session in sorted(node.sessions.items())])
         node.effects.clear()
+
+    def _alarm(self, node: Node, command: c.Alarm) -> None:
+        if not command.mark:
+            node.alarms.pop(command.resource, None)
+        elif command.resource in _RESOURCES:
+            node.alarms[command.resource] = (command.found, command.mark)
+        self.note_alarms()
+
+    def note_alarms(self) -> None:
+        """See whether any node has an alarm; of several nodes the first by name counts, so that all see the same."""
+        raised = [name for name, node in self.nodes.items() if node.alarms]
+        self.alarm = (node := self.nodes[min(raised)], min(node.alarms)) if raised else None
 
     def _session_open(self, node: Node, command: c.SessionOpen) -> None:
         if command.session not in node.sessions:
@@ -230,17 +249,19 @@ class JobTable(Lifecycle):
                 if node.audible:
                     node.effects.append(Refused(command.session, Refusal.NO_SESSION, ticket=command.ticket))
                 return
-        function = self.functions.get(command.function)
-        if function is None:
-            function = self._function(command.function)
         priority = command.priority if 0 <= command.priority <= LOW else NORMAL
         key = coalescing_key(command.unique, command.workload) if command.unique else None
-        if key is not None and (twin := self.keys.find(key, function.name)) is not None:
+        if key is not None and (twin := self.keys.find(key, command.function)) is not None:
             job = self.jobs[twin]
             again = self._join(job, listener)
             if node.audible:
                 node.effects.append(self._joined(node, command, job, again))
             return
+        if self.alarm is not None:
+            if node.audible:
+                node.effects.append(Refused(command.session, Refusal.NO_ROOM, ticket=command.ticket))
+            return
+        function = self._function(command.function)
         if 0 < function.limits[priority] <= function.total:
             if node.audible:
                 held = function.total > sum(function.waiting)

@@ -65,6 +65,20 @@ class Address(msgspec.Struct, frozen=True, order=True):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+class Share(msgspec.Struct, frozen=True):
+    """A part of something whose size is found out at run time."""
+
+    percent: float
+
+    def of(self, whole: int) -> int:
+        """Return the part of `whole`."""
+        return int(whole * self.percent / 100)
+
+    def __str__(self) -> str:
+        """Write it as people do."""
+        return f"{self.percent:g}%"
+
+
 DEFAULT_MESH: Final = Address(DEFAULT_HOST, DEFAULT_MESH_PORT)
 """Where other nodes connect."""
 
@@ -119,6 +133,13 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     job_handle_prefix: str = ""
     """What the job handles made by this node start with; `handle_prefix(name)` when empty. ASCII, no blanks."""
 
+    max_memory: int | Share = Share(70)
+    """Memory in use, in bytes or of what there is for this process, from which on no new job is taken."""
+    min_free_disk: int | None = None
+    """Bytes free on the file system of `data_dir` below which no new job is taken; 0: no bound.
+
+    None: 1 GiB, or a tenth of the file system where that is less.
+    """
     drain_timeout: float = 20.0
     """Seconds that running jobs are given to end when the node is asked to stop."""
     file_descriptors: int | None = None

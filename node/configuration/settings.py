@@ -33,6 +33,9 @@ _SYSTEM_DEFAULT: Final = "; -1 leaves it to the system"
 LARGEST_PACKET: Final = 512 * _MEBIBYTE
 """The upper bound of `max_packet`, in bytes: a packet's job is stored as one SQLite value, at most 10**9 bytes."""
 
+SMALLEST_MEMORY: Final = 64 * _MEBIBYTE
+"""The lower bound of `max_memory`, in bytes: a node that has no job uses about as much."""
+
 PANELS: Final = ("Node", "Network", "TCP keepalive", "Cluster", "Jobs", "Process", "Logging")
 """The groups of settings, in the order in which they are shown."""
 
@@ -218,6 +221,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "exceptions", "Jobs", values.boolean, "", "Send WORK_EXCEPTION to every client, asked or not. [default: off]"
+    ),
+    Setting(
+        "max_memory",
+        "Process",
+        values.size_or_share(SMALLEST_MEMORY, 2**50),
+        "SIZE",
+        "Memory in use at which no new job is taken: 1500MiB, or 70% of the machine or container. [default: 70%]",
+    ),
+    Setting(
+        "min_free_disk",
+        "Process",
+        values.size_or_word(0, 2**50, "auto"),
+        "SIZE",
+        "Free disk space below which no new job is taken; 0: no bound. [default: 1GiB, or 10% of a smaller disk]",
+        none="auto",
     ),
     Setting(
         "drain_timeout",

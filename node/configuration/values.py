@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from node.configuration.model import Address
+from node.configuration.model import Address, Share
 
 _TYPE_NAMES: Final = {bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "a table"}
 
@@ -32,10 +32,14 @@ SIZE_UNITS: Final = {
     "g": 1024**3,
     "gb": 1000**3,
     "gib": 1024**3,
+    "t": 1024**4,
+    "tb": 1000**4,
+    "tib": 1024**4,
 }
 TIME_UNITS: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 _QUANTITY: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([A-Za-z]*)")
+_SHARE: Final = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
 _HOST_NAME: Final = re.compile(r"(?!-)[A-Za-z0-9_.-]{1,253}")
 
 Reader = Callable[[Any], Any]
@@ -125,6 +129,31 @@ def size(low: int, high: int) -> Reader:
         if not low <= value <= high:
             raise UnusableValueError(f"{quoted(written)} is not between {low} and {high} bytes")
         return int(value)
+
+    return read
+
+
+def size_or_share(low: int, high: int) -> Reader:
+    """Return a reader of sizes in bytes from `low` to `high`, or of a share such as "70%"."""
+    read_size = size(low, high)
+
+    def read(written: Any) -> int | Share:
+        if not isinstance(written, str) or not written.rstrip().endswith("%"):
+            return int(read_size(written))
+        match = _SHARE.fullmatch(written.strip())
+        if match is None or not 1 <= float(match[1]) <= 100:
+            raise UnusableValueError(f"{quoted(written)} is not a share between 1% and 100%")
+        return Share(float(match[1]))
+
+    return read
+
+
+def size_or_word(low: int, high: int, word: str) -> Reader:
+    """Return a reader of sizes in bytes from `low` to `high`, or of a word that leaves the choice to the node."""
+    read_size = size(low, high)
+
+    def read(written: Any) -> int | None:
+        return None if written == word else int(read_size(written))
 
     return read
 

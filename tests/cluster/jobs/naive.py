@@ -7,6 +7,7 @@ It says what is right; it is not for speed, and shares nothing with the table bu
 from dataclasses import dataclass, field
 
 from cluster.jobs import (
+    Alarm,
     Batch,
     Can,
     Cancel,
@@ -58,6 +59,8 @@ class NaiveNode:
     last: int = 0
     up: bool = False
     prefix: bytes = b""
+    max_packet: int = 0
+    short_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     sessions: list[NaiveSession] = field(default_factory=list)
 
 
@@ -150,6 +153,7 @@ class NaiveTable:
             case NodeUp():
                 node.up = True
                 node.prefix = command.handle_prefix
+                node.max_packet = command.max_packet
                 self.retries = command.job_retries
             case NodeDown():
                 other = self.node(command.node)
@@ -218,6 +222,11 @@ class NaiveTable:
                 self.tell(node, ("settled", command.session, "DONE"))
             case DropFunction():
                 self.drop_function(node, command)
+            case Alarm():
+                short = {resource: said for resource, said in node.short_of.items() if resource != command.resource}
+                if command.mark != 0 and command.resource in (1, 2):
+                    short[command.resource] = (command.found, command.mark)
+                node.short_of = short
             case _:
                 raise AssertionError(command)
 
@@ -267,6 +276,7 @@ class NaiveTable:
 
     def end_node(self, node: NaiveNode) -> None:
         node.up = False
+        node.short_of = {}
         self.end_sessions(sorted(node.sessions, key=lambda session: session.number))
         self.told = [(name, effect) for name, effect in self.told if name != node.name]
 
@@ -303,8 +313,7 @@ class NaiveTable:
         if not command.background and session is None:
             self.tell(node, ("refused", command.session, "NO_SESSION"))
             return
-        function = self.make_function(command.function)
-        for job in self.jobs_of(function.name):
+        for job in self.jobs_of(command.function):
             same = command.unique and job.unique == command.unique
             if same and (command.unique != b"-" or job.workload == command.workload):
                 again = ()
@@ -320,6 +329,10 @@ class NaiveTable:
                 else:
                     self.tell(node, ("created", command.session, job.number, job.handle, *again))
                 return
+        if any(other.short_of for other in self.nodes):
+            self.tell(node, ("refused", command.session, "NO_ROOM"))
+            return
+        function = self.make_function(command.function)
         limit = function.limits[command.priority]
         if limit and len(self.jobs_of(function.name)) >= limit:
             delayed = [job for job in self.jobs_of(function.name) if job.state == DELAYED]
@@ -486,7 +499,7 @@ class NaiveTable:
         return {
             "table": (self.now, self.retries, self.last_job),
             "nodes": {
-                node.name: (node.incarnation, node.last, node.up, node.prefix)
+                node.name: (node.incarnation, node.last, node.up, node.prefix, node.max_packet, node.short_of)
                 for node in self.nodes
                 if node.incarnation > 0
             },

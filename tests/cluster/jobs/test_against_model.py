@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cluster.jobs import (
     SEGMENT,
+    Alarm,
     Batch,
     Can,
     Cancel,
@@ -51,7 +52,7 @@ WORKLOADS = (b"", b"x", b"y", b"x" * 4095, b"x" * 4096, b"y" * 5000)
 OFTEN = ("submit", "submit many", "grab", "park", "take", "finish", "unreserve")
 SELDOM = (
     *("submit for later", "prefetch", "all park", "progress", "can", "cannot", "close", "open", "cancel", "limit"),
-    "create or drop",
+    *("create or drop", "alarm"),
 )
 nodes = st.sampled_from(NODES)
 sessions = st.integers(1, 3)
@@ -213,6 +214,10 @@ class TableMachine(RuleBasedStateMachine):
                 return [SetLimit(session, function, *((0, 0, 0), (2, 0, 3), (9, 8, 7))[pick % 3])]
             case "create or drop":
                 return [CreateFunction(session, function) if pick % 2 else DropFunction(session, function)]
+            case "alarm":
+                # Mostly cleared at once: else nothing would be submitted for the rest of the story.
+                raised = Alarm(pick % 3, session, (0, 7)[pick % 2])
+                return [raised, Alarm(1, 0, 0), Alarm(2, 0, 0)][: 1 if pick > 9 else 3]
         raise AssertionError(kind)
 
     @rule(deeds=st.lists(deeds, min_size=1, max_size=15))
@@ -227,7 +232,7 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(name=nodes, retries=st.integers(-1, 2))
     def restart_node(self, name, retries):
-        self.voices[name].start(NodeUp(b"H:%b%d" % (name.encode(), retries + 1), retries))
+        self.voices[name].start(NodeUp(b"H:%b%d" % (name.encode(), retries + 1), retries, retries + 1))
         self.say(name, SessionOpen(3, "new"), SessionOpen(1, "new"), Can(3, b"f", 1000), Can(1, b"f", 0))
 
     @rule(name=nodes, of=nodes, ago=st.integers(0, 1), back=st.booleans())

@@ -93,7 +93,7 @@ def observe(table: JobTable) -> dict:
     return {
         "table": (table.now, table.job_retries, table.last_job),
         "nodes": {
-            name: (node.incarnation, node.last, node.up, node.handle_prefix)
+            name: (node.incarnation, node.last, node.up, node.handle_prefix, node.max_packet, node.alarms)
             for name, node in table.nodes.items()
             if node.incarnation > 0
         },
