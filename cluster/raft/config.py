@@ -31,7 +31,7 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_inflight_bytes: int = 8 * MEBIBYTE
     """The most data on its way to one follower."""
     max_uncommitted_bytes: int = 64 * MEBIBYTE
-    """The most data proposed and not yet committed; beyond it `propose` raises `OverloadedError`."""
+    """Data proposed and not yet committed at which `propose` raises `OverloadedError`; one entry may go beyond it."""
     max_apply_bytes: int = 4 * MEBIBYTE
     """The most data of committed entries in one bundle, except that it always has one entry."""
     max_recent_bytes: int = 16 * MEBIBYTE

@@ -69,14 +69,19 @@ class Leadership:
         self.barrier = self._append(EntryKind.BARRIER, b"").index
         """The index of this term's first entry. Until it is committed nobody knows what else is."""
 
+    @property
+    def room(self) -> int:
+        """How many bytes of commands may be proposed now (`Raft.room`)."""
+        return self._server.config.max_uncommitted_bytes - self._uncommitted_bytes
+
     # Requests
 
     def propose(self, data: bytes) -> Position:
         """Append commands."""
         self._refuse_while_transferring()
-        size = len(data)
-        if self._uncommitted_bytes and self._uncommitted_bytes + size > self._server.config.max_uncommitted_bytes:
+        if self.room <= 0:
             raise OverloadedError(f"{self._uncommitted_bytes} bytes are proposed and not committed; wait for commits")
+        size = len(data)
         position = self._append(EntryKind.COMMANDS, data)
         self._sizes.append((position.index, size))
         self._uncommitted_bytes += size

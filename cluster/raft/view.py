@@ -72,6 +72,15 @@ class View:
         return self._server.configuration
 
     @property
+    def room(self) -> int:
+        """Bytes of commands that may be proposed now; 0: none, wait for commits. Only a leader has any.
+
+        While there is room one proposal of any size is taken. So the bounds are exceeded by one entry at most, and no
+        entry is too large for ever.
+        """
+        return 0 if self._leadership is None else max(0, self._leadership.room)
+
+    @property
     def transferee(self) -> str:
         """Whom this leader is handing over to, "" when to nobody."""
         return "" if self._leadership is None else self._leadership.transferee

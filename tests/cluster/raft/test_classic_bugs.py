@@ -932,11 +932,16 @@ class TestTheDisk:
     def test_bug_37_what_is_proposed_and_not_committed_is_bounded(self):
         group = Group("1", "2", "3", max_uncommitted_bytes=10)
         group.elect("1")
+        assert group["1"].room == 10
         group.propose("1", "123456")
+        assert group["1"].room == 4
+        group.propose("1", "12345")
+        assert group["1"].room == 0
         with pytest.raises(OverloadedError, match="wait for commits"):
-            group["1"].propose(b"12345")
+            group["1"].propose(b"1")
+        assert group["2"].room == 0  # it does not lead
         group.deliver()
-        group.propose("1", "12345", "12345")
+        group.propose("1", "12345")
         group.deliver()
         # One proposal is always let through, or nothing larger than the limit ever could be.
         group.propose("1", "1" * 100)
