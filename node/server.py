@@ -31,6 +31,7 @@ from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
 from node.links import Links
 from node.membership import Membership
+from node.monitor import Monitor
 from node.offload import Offloading
 from node.peers import Nobody, Peers
 from node.pidfile import pid_file
@@ -183,11 +184,21 @@ class _Server:
         )
         self._status.driver, self._status.gateway = driver, gateway
         self._status.group = found.record.group
+        monitor = Monitor(
+            settings,
+            driver.name,
+            loop=loop,
+            offload=Offloading(loop),
+            written=lambda: driver.applied_bytes,
+            changed=driver.alarm,
+        )
+        self._status.monitor = monitor
         disk.start()
         try:
             if self._membership is not None and self._peers is not None:
                 self._membership.take_part(found, driver, disk)
                 self._peers.group = self
+            monitor.start()  # a node that is short of something says so with its first words
             driver.start(gateway)
             found.log.release()
             gc.collect()
@@ -211,6 +222,7 @@ class _Server:
             await asyncio.sleep(0)  # the transports write what they were given last
             await keeper
         finally:
+            monitor.stop()
             if self._peers is not None:
                 self._peers.group = None
             if self._membership is not None:
@@ -234,7 +246,7 @@ class _Server:
         return Driver(
             name=found.node,
             incarnation=found.incarnation,
-            first=NodeUp(settings.job_handle_prefix.encode(), settings.job_retries),
+            first=NodeUp(settings.job_handle_prefix.encode(), settings.job_retries, settings.max_packet),
             table=found.table,
             mirror_writer=found.mirror_writer,
             raft=raft,

@@ -8,18 +8,22 @@ from typing import Final
 from cluster.discovery.endpoint import is_wildcard
 from cluster.formation import Add, Remove, Transfer
 from cluster.formation.messages import Order
+from cluster.jobs import Resource
 from node.configuration import Address
 from node.configuration import Configuration as Settings
 from node.driver import Driver
 from node.gateway import Gateway
 from node.membership import Membership, OrderRefusedError
+from node.monitor import Monitor
 from node.peers import Peers
 from node.site import (
+    AlarmFigures,
     ChangeRefusedError,
     ClusterStatus,
     Member,
     MemberRole,
     RaftFigures,
+    Resources,
     TableFigures,
     ThisNode,
     read_table,
@@ -41,6 +45,7 @@ class NodeStatus:
         self.peers: Peers | None = None
         self.driver: Driver | None = None
         self.gateway: Gateway | None = None
+        self.monitor: Monitor | None = None
         self.mesh_address: Address | None = None
         self.group = ""
         """The id of the group, once there is one."""
@@ -63,6 +68,8 @@ class NodeStatus:
                 ready=reason is None,
                 reason=reason,
                 connections=len(self.gateway.connections) if self.gateway is not None else 0,
+                resources=self._resources(),
+                warnings=self._warnings(),
             ),
             leader=(driver.raft.leader or None) if driver is not None else None,
             term=driver.raft.term if driver is not None else 0,
@@ -140,6 +147,25 @@ class NodeStatus:
             return "catching up with the group"
         return None if self.listening else "about to listen"
 
+    def _resources(self) -> Resources | None:
+        monitor = self.monitor
+        if monitor is None:
+            return None
+        marks = monitor.alarms.marks
+        return Resources(
+            memory=monitor.used,
+            memory_limit=marks.memory,
+            disk_free=monitor.room.free,
+            disk_free_limit=marks.disk,
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        """Tell what keeps the cluster from doing all that it could, though this node serves."""
+        if self.gateway is None:
+            return ()
+        reason = self.gateway.shortage.reason()
+        return () if reason is None else (f"no new job is taken: {reason}",)
+
     def _troubles(self) -> str:
         """Tell why there are no links where they were looked for: often that is the reason of the reason."""
         if self.peers is None or (self.membership is not None and self.membership.removed):
@@ -163,6 +189,16 @@ class NodeStatus:
                 return str(own) if own is not None and not is_wildcard(own.host) else None
             return str(linked[node].address) if node in linked else None
 
+        def alarms(node: str) -> tuple[AlarmFigures, ...]:
+            known = driver.table.nodes.get(node)
+            raised = {alarm.resource: (alarm.found, alarm.mark) for alarm in driver.alarms.values()}
+            if node != driver.name:
+                raised = known.alarms if known is not None else {}
+            return tuple(
+                AlarmFigures(resource=Resource(resource).name.lower(), found=found, limit=mark)
+                for resource, (found, mark) in sorted(raised.items())
+            )
+
         return tuple(
             Member(
                 id=node,
@@ -172,6 +208,7 @@ class NodeStatus:
                 up=node == driver.name or node in linked,
                 lag=lag(node),
                 this=node == driver.name,
+                alarms=alarms(node),
             )
             for node in raft.configuration.members
         )

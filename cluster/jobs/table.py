@@ -161,6 +161,11 @@ class JobTable(Lifecycle):
             node.alarms[command.resource] = (command.found, command.mark)
         self.note_alarms()
 
+    def joins(self, submit: c.Submit) -> bool:
+        """Tell whether a submit would join a job, if it were applied now."""
+        key = coalescing_key(submit.unique, submit.workload) if submit.unique else None
+        return key is not None and self.keys.find(key, submit.function) is not None
+
     def note_alarms(self) -> None:
         """See whether any node has an alarm; of several nodes the first by name counts, so that all see the same."""
         raised = [name for name, node in self.nodes.items() if node.alarms]

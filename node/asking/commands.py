@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 
 from node.asking.client import AskingError, SiteClient, shared_secret
-from node.asking.shown import show_members
+from node.asking.shown import show_members, show_warnings
 from node.configuration.values import printable
 
 CHECK_PATIENCE: Final = 5.0
@@ -112,6 +112,7 @@ def healthcheck(
     client = SiteClient(site, patience=CHECK_PATIENCE)
     status, said = client.ask("/readyz" if ready else "/livez")
     if status == 200:
+        show_warnings(said.splitlines()[1:])
         return 0
     raise AskingError(f"{'not ready' if ready else 'not well'}: {printable(said.strip()[:500]) or f'status {status}'}")
 

@@ -4,28 +4,38 @@ Not for: how they are asked for.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from node.configuration.values import printable
 
-_HEADINGS: Final = ("NODE", "NAME", "ROLE", "STATE", "BEHIND", "ADDRESS")
+_LONGEST: Final = 500
+"""Characters of a warning that are shown."""
+_HEADINGS: Final = ("NODE", "NAME", "ROLE", "STATE", "ALARM", "BEHIND", "ADDRESS")
 
 
 def show_members(cluster: dict[str, Any]) -> None:
-    """Print what /api/v1/cluster says."""
+    """Print what /api/v1/cluster says: the members to stdout, warnings to stderr."""
     rows = list(_rows(cluster))
     if sys.stdout.isatty():
         _print_table(cluster, rows)
     else:
         _print_columns(rows)
+    show_warnings(cluster["node"].get("warnings", ()))
+
+
+def show_warnings(warnings: Iterable[str]) -> None:
+    """Print a node's warnings to stderr."""
+    for warning in warnings:
+        print(f"gearmesh: warning: {printable(warning[:_LONGEST])}", file=sys.stderr)  # noqa: T201 - as above
 
 
 def _rows(cluster: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     for member in cluster["members"]:
         state = "leader" if member["id"] == cluster["leader"] else "up" if member["up"] else "down"
         behind = "-" if member["lag"] is None else str(member["lag"])
-        cells = (member["id"], member["name"], member["role"], state, behind, member["address"] or "-")
+        alarm = ",".join(raised["resource"] for raised in member.get("alarms", ())) or "-"
+        cells = (member["id"], member["name"], member["role"], state, alarm, behind, member["address"] or "-")
         yield tuple(printable(str(cell)) for cell in cells)
 
 
@@ -52,6 +62,6 @@ def _print_table(cluster: dict[str, Any], rows: list[tuple[str, ...]]) -> None:
     for heading in _HEADINGS:
         table.add_column(heading.capitalize(), justify="right" if heading == "BEHIND" else "left", overflow="fold")
     for row in rows:
-        style = {"leader": "bold green", "down": "red"}.get(row[3], "")
-        table.add_row(*(Text(cell, style=style if cell is row[3] else "") for cell in row))
+        styles = {3: {"leader": "bold green", "down": "red"}.get(row[3], ""), 4: "" if row[4] == "-" else "bold red"}
+        table.add_row(*(Text(cell, style=styles.get(column, "")) for column, cell in enumerate(row)))
     Console().print(table)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from cluster.jobs import Batch, Command, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal
+from cluster.jobs import Alarm, Batch, Command, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
     Configuration,
@@ -93,6 +93,10 @@ class Driver(Gathering):
         """Where `committed_configuration` was found."""
         self.committed_configuration = raft.snapshot_meta(raft.applied_index).configuration
         """The group, as far as it is agreed upon."""
+        self.alarms: dict[int, Alarm] = {}
+        """The alarms of this node, by resource. Its own clients need not wait until the table knows of them."""
+        self.applied_bytes = 0
+        """How many bytes of the log were applied here."""
         self.delivering = 0
         """The index of the entry whose effects are being delivered, or were last."""
         self.leader_changes = 0
@@ -121,7 +125,7 @@ class Driver(Gathering):
             loop=loop,
             vigil=self.vigil,
             begun=self._incarnated,
-            introduce=lambda: self.propose(first),
+            introduce=lambda: self._introduce(first),
             noted=self._noted,
             on_serving=on_serving,
         )
@@ -209,6 +213,20 @@ class Driver(Gathering):
     def _incarnated(self, number: int) -> None:
         self._begin_anew(number)
         self._sending.forget()
+
+    def _introduce(self, first: NodeUp) -> None:
+        self.propose(first)
+        for alarm in self.alarms.values():
+            self.propose(alarm)  # the end of the incarnation before has cleared it
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Raise or clear an alarm of this node, and of each incarnation that it begins from now on."""
+        if alarm.mark:
+            self.alarms[alarm.resource] = alarm
+        else:
+            self.alarms.pop(alarm.resource, None)
+        if self.incarnation:
+            self.propose(alarm)
 
     def _noted(self) -> None:
         if not self._stopped:
@@ -377,6 +395,7 @@ class Driver(Gathering):
                 self._configured(decode_configuration(entry.data), entry.index)
             elif entry.kind is not EntryKind.BARRIER:
                 raise UnknownEntryError(f"log entry {entry.index} is of kind {entry.kind}, unknown to this version")
+            self.applied_bytes += len(entry.data)
             mirroring.applied(entry.index, len(entry.data))
 
     def _after_applying(self) -> None:

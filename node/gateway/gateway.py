@@ -44,6 +44,7 @@ from node.gateway.draining import Draining
 from node.gateway.holders import Holders
 from node.gateway.joins import Joins
 from node.gateway.reads import Reads
+from node.gateway.shortage import Shortage
 from node.gateway.telling import Telling
 from node.gateway.worker import WorkerSession
 from node.relay import Parcel, Send
@@ -116,6 +117,7 @@ class Gateway:
         self.holders = Holders(self, configuration.node_timeout)
         self.joins = Joins(self)
         self.reads = Reads(self)
+        self.shortage = Shortage(self)
         self.assigning = Assigning(self)
         self._company = Company(self)
         self._draining = Draining(self)
@@ -315,7 +317,7 @@ class Gateway:
             connection.answered()
 
     def _refused(self, effect: Refused) -> None:
-        packet = _REFUSALS[effect.refusal]
+        packet = _REFUSALS.get(effect.refusal) or self.shortage.refusal()
         connection = self.connections.get(effect.session)
         if not effect.ticket and connection is None:
             return

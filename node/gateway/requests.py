@@ -70,11 +70,16 @@ class _Requests:
     def submitter(self, priority: int, *, background: bool) -> RunHandler:
         """Make the function for one of the six plain submits."""
         gateway, driver, on_their_way = self._gateway, self._driver, self._on_their_way
+        shortage = gateway.shortage
 
         def submit(connection: Connection, run: list[list[bytes]]) -> None:
             if not (background or connection.opened):
                 gateway.open_session(connection)
             session = connection.number
+            if shortage:
+                submits = [Submit(session, name, unique, data, priority, background) for name, unique, data in run]
+                shortage.submit(connection, submits)
+                return
             number = driver.numbered
             commands: list[Command] = []
             size = 0
@@ -107,6 +112,9 @@ class _Requests:
         self._submit(connection, Submit(connection.number, function, unique, workload, NORMAL, True, 0, reducer))  # noqa: FBT003 - as above
 
     def _submit(self, connection: Connection, command: Submit) -> None:
+        if self._gateway.shortage:
+            self._gateway.shortage.submit(connection, [command])
+            return
         connection.waiting += 1
         connection.submitted += len(command.workload)
         self._driver.propose(command, len(command.workload))

@@ -1,7 +1,7 @@
 """The site of a node: health, metrics and the cluster's API over HTTP, on `--http`.
 
     GET    /livez                            200 as long as the event loop turns; whether there is a quorum or not
-    GET    /readyz                           200 "ready", or 503 and the reason, as text
+    GET    /readyz                           200 "ready" and warnings, or 503 and the reason, as text
     GET    /metrics                          for Prometheus
     GET    /api/v1/cluster                   `ClusterStatus` as JSON
     POST   /api/v1/cluster/members           {"address": "HOST:PORT"}: let the node at this mesh address join
@@ -31,6 +31,7 @@ costing anything in `connections`. Not for: jobs, or pages for people.
 from node.site.figures import read_table
 from node.site.site import Site
 from node.site.state import (
+    AlarmFigures,
     ChangeRefusedError,
     ClusterState,
     ClusterStatus,
@@ -38,11 +39,13 @@ from node.site.state import (
     Member,
     MemberRole,
     RaftFigures,
+    Resources,
     TableFigures,
     ThisNode,
 )
 
 __all__ = [
+    "AlarmFigures",
     "ChangeRefusedError",
     "ClusterState",
     "ClusterStatus",
@@ -50,6 +53,7 @@ __all__ = [
     "Member",
     "MemberRole",
     "RaftFigures",
+    "Resources",
     "Site",
     "TableFigures",
     "ThisNode",

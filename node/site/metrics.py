@@ -15,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from cluster.raft import Role
-from node.site.state import ClusterStatus, MemberRole, RaftFigures, TableFigures
+from node.site.state import ClusterStatus, MemberRole, RaftFigures, Resources, TableFigures
 
 _OF_THE_PROCESS: Final = CollectorRegistry(auto_describe=False)
 ProcessCollector(registry=_OF_THE_PROCESS)
@@ -82,6 +82,24 @@ def _node(status: ClusterStatus) -> Iterator[Metric]:
         group=status.group,
     )
     yield _gauge("gearmesh_connections", "Gearman connections of this node.", node.connections)
+    if node.resources is not None:
+        yield from _resources(node.resources)
+
+
+def _resources(resources: Resources) -> Iterator[Metric]:
+    if resources.memory is not None:
+        yield _gauge("gearmesh_memory_bytes", "Memory that this node uses.", resources.memory)
+    yield _gauge(
+        "gearmesh_memory_limit_bytes",
+        "Memory in use from which on the cluster takes no new job (--max-memory); 0: no bound.",
+        resources.memory_limit,
+    )
+    yield _gauge("gearmesh_disk_free_bytes", "Free space for this node's data directory.", resources.disk_free)
+    yield _gauge(
+        "gearmesh_disk_free_limit_bytes",
+        "Free space below which the cluster takes no new job (--min-free-disk); 0: no bound.",
+        resources.disk_free_limit,
+    )
 
 
 def _table(table: TableFigures) -> Iterator[Metric]:
@@ -117,6 +135,16 @@ def _members(status: ClusterStatus) -> Iterator[Metric]:
     for member in status.members:
         up.add_metric([member.id, member.name], member.up)
     yield up
+    alarm = GaugeMetricFamily(
+        "gearmesh_alarm",
+        "Whether the member is short of a resource: while any is, the cluster takes no new job.",
+        labels=["node", "name", "resource"],
+    )
+    for member in status.members:
+        raised = {figures.resource for figures in member.alarms}
+        for resource in ("memory", "disk"):
+            alarm.add_metric([member.id, member.name, resource], resource in raised)
+    yield alarm
 
 
 def _raft(status: ClusterStatus, raft: RaftFigures) -> Iterator[Metric]:

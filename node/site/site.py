@@ -109,7 +109,7 @@ class Site:
     async def _ready(self, _request: web.Request) -> web.Response:
         node = self._state.status().node
         if node.ready:
-            return web.Response(text="ready\n")
+            return web.Response(text="".join(f"{line}\n" for line in ("ready", *node.warnings)))
         return web.Response(text=f"{node.reason}\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def _metrics(self, request: web.Request) -> web.Response:

@@ -20,6 +20,17 @@ class MemberRole(enum.StrEnum):
     """It is sent the log, and counts for nothing yet."""
 
 
+class AlarmFigures(msgspec.Struct, frozen=True):
+    """An alarm: a member has too little of something, and the cluster takes no new job."""
+
+    resource: str
+    """`memory` or `disk`."""
+    found: int
+    """Bytes of memory in use, or of free disk space, when it was raised."""
+    limit: int
+    """The member's high-water mark, in bytes."""
+
+
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """One member of the group, as this node sees it."""
 
@@ -34,6 +45,21 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """Entries of the log that it does not have yet. None: not known here; only the leader knows it of others."""
     this: bool = False
     """Whether it is the node that says this."""
+    alarms: tuple[AlarmFigures, ...] = ()
+    """What it has too little of."""
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a node uses, and its high-water marks, in bytes."""
+
+    memory: int | None
+    """Memory in use; None: the system does not say."""
+    memory_limit: int
+    """Memory in use from which on no new job is taken; 0: no bound."""
+    disk_free: int
+    """Free space on the file system of the data directory."""
+    disk_free_limit: int
+    """Free space below which no new job is taken; 0: no bound."""
 
 
 class ThisNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +75,10 @@ class ThisNode(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is not ready, in one line for people; None when it is."""
     connections: int = 0
     """Gearman connections that it has."""
+    resources: Resources | None = None
+    """None before there is a group."""
+    warnings: tuple[str, ...] = ()
+    """What keeps the cluster from doing all that it could, though this node is ready; a line for people each."""
 
     def __post_init__(self) -> None:
         """Refuse a node that is ready for a reason, or not ready for none."""

@@ -31,3 +31,20 @@ class TestTrim:
         library = object()
         monkeypatch.setattr(memory, "_LIBRARY", library)
         assert trim() is None
+
+
+class TestTheHeapInUse:
+    def test_grows_with_small_objects_and_large_ones_and_shrinks_again(self):
+        before = memory.live()
+        small = [object() for _ in range(200_000)]
+        after_small = memory.live()
+        large = bytes(50_000_000)
+        after_large = memory.live()
+        assert before + 200_000 * 16 < after_small
+        assert after_small + 49_000_000 < after_large
+        del small, large
+        assert memory.live() < before + 1_000_000
+
+    def test_is_told_where_the_c_library_says_nothing(self, monkeypatch):
+        monkeypatch.setattr(memory, "_LIBRARY", object())
+        assert memory.live() > 0

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from cluster.jobs import Alarm, JobTable, Resource
 from cluster.raft import Configuration as GroupConfiguration
 from node.configuration import Configuration
 from node.status import NodeStatus
+from tests.node.still_cluster import StillCluster
 
 
 @pytest.fixture
@@ -27,7 +29,9 @@ def driver(*members, leader=""):
         commit=5,
         applied_index=5,
     )
-    return SimpleNamespace(raft=raft, name="a-1", leads=False, serving=False, leader_changes=0)
+    return SimpleNamespace(
+        raft=raft, name="a-1", leads=False, serving=False, leader_changes=0, table=JobTable(), alarms={}
+    )
 
 
 def linked(troubles):
@@ -49,3 +53,36 @@ class TestTheReason:
         status.membership = SimpleNamespace(reason="it was removed", removed=True, name_of=lambda node: node)
         status.peers = linked({"10.0.0.2:4731": "a was removed from the group"})
         assert status.status().node.reason == "it was removed"
+
+
+class TestAnAlarm:
+    @pytest.fixture
+    def cluster(self):
+        return StillCluster()
+
+    @staticmethod
+    def seen_by(member):
+        status = NodeStatus(Configuration(name=member.name, data_dir=Path("/nowhere")), member.name)
+        status.driver, status.gateway, status.listening = member.driver, member.gateway, True
+        return status.status()
+
+    def test_is_shown_by_every_node_as_a_warning_while_it_is_ready_and_with_its_member(self, cluster):
+        cluster["b"].driver.alarm(Alarm(Resource.MEMORY, 9 << 20, 8 << 20))
+        cluster.settle()
+        for member in cluster:
+            shown = self.seen_by(member)
+            assert shown.node.ready
+            assert shown.node.warnings == (
+                "no new job is taken: Node b uses 9 MiB of memory, and its --max-memory is 8 MiB",
+            )
+            assert [[alarm.resource for alarm in other.alarms] for other in shown.members] == [[], ["memory"], []]
+
+    def test_that_is_over_is_not_shown(self, cluster):
+        cluster["b"].driver.alarm(Alarm(Resource.DISK, 1, 2))
+        cluster.settle()
+        cluster["b"].driver.alarm(Alarm(Resource.DISK, 3, 0))
+        cluster.settle()
+        for member in cluster:
+            shown = self.seen_by(member)
+            assert shown.node.warnings == ()
+            assert not any(other.alarms for other in shown.members)

@@ -3,15 +3,19 @@
 import asyncio
 import socket
 
+import msgspec
+
 from cluster.raft import Role
 from node.configuration import Address
 from node.site import (
+    AlarmFigures,
     ChangeRefusedError,
     ClusterStatus,
     FunctionFigures,
     Member,
     MemberRole,
     RaftFigures,
+    Resources,
     TableFigures,
     ThisNode,
 )
@@ -25,6 +29,7 @@ def member(name: str, **said) -> Member:
     return Member(id=f"{name}-00000000", name=name, **said)
 
 
+RESOURCES = Resources(memory=9_000_000, memory_limit=8_000_000, disk_free=5000, disk_free_limit=2000)
 STATUS = ClusterStatus(
     cluster="blue",
     group="f00d",
@@ -37,6 +42,16 @@ STATUS = ClusterStatus(
         member("c", lag=40, up=False, role=MemberRole.LEARNER, address=None),
     ),
     raft=RaftFigures(role=Role.LEADER, last_index=120, commit_index=119, applied_index=118, leader_changes=3),
+)
+SHORT = msgspec.structs.replace(
+    STATUS,
+    node=msgspec.structs.replace(
+        STATUS.node, warnings=("no new job is taken: Node b-00000000 has too little",), resources=RESOURCES
+    ),
+    members=(
+        STATUS.members[0],
+        member("b", lag=2, alarms=(AlarmFigures("memory", found=9, limit=8), AlarmFigures("disk", found=1, limit=2))),
+    ),
 )
 FORMING = ClusterStatus(
     cluster="blue",

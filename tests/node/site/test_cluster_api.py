@@ -24,6 +24,8 @@ class TestTheCluster:
             "ready": True,
             "reason": None,
             "connections": 5,
+            "resources": None,
+            "warnings": [],
         }
         assert shown["raft"] == {
             "role": "leader",
@@ -43,6 +45,7 @@ class TestTheCluster:
             "up": True,
             "lag": None,
             "this": True,
+            "alarms": [],
         }
         assert (third["role"], third["address"], third["up"], third["lag"]) == ("learner", None, False, 40)
 

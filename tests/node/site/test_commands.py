@@ -12,7 +12,7 @@ import pytest
 
 from node.cli import main
 from node.site import ChangeRefusedError
-from tests.node.site.scenery import FORMING, SECRET, bound
+from tests.node.site.scenery import FORMING, SECRET, SHORT, bound
 
 JSON = "application/json"
 
@@ -79,10 +79,10 @@ class TestMembers:
         assert (outcome.status, outcome.err) == (0, "")
         lines = [line.split() for line in outcome.out.splitlines()]
         assert lines == [
-            ["NODE", "NAME", "ROLE", "STATE", "BEHIND", "ADDRESS"],
-            ["a-00000000", "a", "voter", "leader", "-", "a.test:4731"],
-            ["b-00000000", "b", "voter", "up", "2", "b.test:4731"],
-            ["c-00000000", "c", "learner", "down", "40", "-"],
+            ["NODE", "NAME", "ROLE", "STATE", "ALARM", "BEHIND", "ADDRESS"],
+            ["a-00000000", "a", "voter", "leader", "-", "-", "a.test:4731"],
+            ["b-00000000", "b", "voter", "up", "-", "2", "b.test:4731"],
+            ["c-00000000", "c", "learner", "down", "-", "40", "-"],
         ]
 
     async def test_stand_in_a_table_for_a_person(self, run, site, monkeypatch):
@@ -92,6 +92,14 @@ class TestMembers:
         assert outcome.status == 0
         for text in ("Node", "a-00000000", "learner", "40", "cluster blue, group f00d, term 7, seen by a-00000000"):
             assert text in outcome.out
+
+    @pytest.mark.parametrize("terminal", [True, False])
+    async def test_that_are_short_of_something_are_shown_with_a_warning(self, run, site, state, monkeypatch, terminal):
+        monkeypatch.setattr(type(sys.stdout), "isatty", lambda _: terminal, raising=False)
+        state.shown = SHORT
+        outcome = await run("cluster", "members", "--site", site)
+        assert "memory,disk" in outcome.out
+        assert outcome.err == "gearmesh: warning: no new job is taken: Node b-00000000 has too little\n"
 
     async def test_come_as_the_node_says_them_with_json(self, run, site, visitor):
         outcome = await run("cluster", "members", "--json", "--site", site)
@@ -194,6 +202,11 @@ class TestHealthcheck:
 
     async def test_ends_with_status_0_when_the_node_is_ready(self, run, site):
         assert await run("healthcheck", "--ready", "--site", site) == Outcome(0, "", "")
+
+    async def test_passes_a_warning_on(self, run, site, state):
+        state.shown = SHORT
+        warning = "gearmesh: warning: no new job is taken: Node b-00000000 has too little\n"
+        assert await run("healthcheck", "--ready", "--site", site) == Outcome(0, "", warning)
 
     async def test_ends_with_status_1_and_the_reason_when_it_is_not(self, run, site, state):
         state.shown = FORMING

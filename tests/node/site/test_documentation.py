@@ -6,7 +6,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from node.site.metrics import exposition
-from tests.node.site.scenery import STATUS, TABLE
+from tests.node.site.scenery import SHORT, TABLE
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "site.md").read_text(encoding="utf-8")
@@ -15,7 +15,7 @@ SOURCE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node" / "
 
 class TestThePage:
     def test_names_every_metric_and_no_other(self):
-        text, _ = exposition(STATUS, TABLE, "")
+        text, _ = exposition(SHORT, TABLE, "")
         names = {sample.name for family in parse(text.decode()) for sample in family.samples}
         ours = {name for name in names if name.startswith("gear")}
         assert set(re.findall(r"`(gear(?:man|mesh)_\w+)`", PAGE)) == ours

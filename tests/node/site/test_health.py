@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.node.site.scenery import FORMING
+from tests.node.site.scenery import FORMING, SHORT
 
 
 class TestLiveness:
@@ -29,6 +29,15 @@ class TestReadiness:
         state.shown = FORMING
         answer = await visitor.get("/readyz")
         assert (answer.status, answer.text) == (503, "waiting for 2 of 3 nodes\n")
+
+    async def test_stays_while_no_new_job_is_taken_and_says_why(self, visitor, state):
+        """Workers must go on reaching the nodes: they are who makes room."""
+        state.shown = SHORT
+        answer = await visitor.get("/readyz")
+        assert (answer.status, answer.text) == (
+            200,
+            "ready\nno new job is taken: Node b-00000000 has too little\n",
+        )
 
     async def test_changes_with_the_node(self, visitor, state):
         before, state.shown = state.shown, FORMING

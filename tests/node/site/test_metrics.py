@@ -7,7 +7,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from node.site.metrics import exposition
-from tests.node.site.scenery import FORMING, STATUS, TABLE
+from tests.node.site.scenery import FORMING, SHORT, STATUS, TABLE
 
 
 def samples(text: str) -> dict[tuple, float]:
@@ -64,6 +64,17 @@ class TestTheClustersOwn:
         assert scraped["gearmesh_cluster_member_up", "a", "a-00000000"] == 1
         assert scraped["gearmesh_cluster_member_up", "c", "c-00000000"] == 0
         assert scraped["gearmesh_node_info", "blue", "f00d", "a", "a-00000000"] == 1
+
+    async def test_say_what_the_node_uses_and_where_its_marks_are(self, visitor, state):
+        state.shown = SHORT
+        scraped = samples((await visitor.get("/metrics")).text)
+        assert scraped["gearmesh_memory_bytes",] == 9_000_000
+        assert scraped["gearmesh_memory_limit_bytes",] == 8_000_000
+        assert scraped["gearmesh_disk_free_bytes",] == 5000
+        assert scraped["gearmesh_disk_free_limit_bytes",] == 2000
+        assert scraped["gearmesh_alarm", "b", "b-00000000", "memory"] == 1
+        assert scraped["gearmesh_alarm", "b", "b-00000000", "disk"] == 1
+        assert scraped["gearmesh_alarm", "a", "a-00000000", "disk"] == 0
 
     async def test_say_how_much_there_is(self, scraped):
         assert scraped["gearmesh_jobs_accepted_total",] == 345
