@@ -5,21 +5,17 @@ Not for: who of them belongs to the group (`node.membership`), or what is said o
 
 import secrets
 import socket
-from typing import Final
 
 import structlog
 
 from cluster import discovery as d
 from cluster.mesh import Address as MeshAddress
-from cluster.mesh import Introduction, Limits, Mesh, TlsError, TlsFiles
+from cluster.mesh import Introduction, Mesh, TlsError, TlsFiles
 from node.binding import bound_address
 from node.configuration import Address, Configuration
 from node.errors import ConfigurationError
 from node.peers import Peers
 from node.version import VERSION
-
-MESSAGE_OVERHEAD: Final = 32 << 20
-"""Bytes that a message between nodes may be longer than the largest packet: an entry has other commands beside that."""
 
 log = structlog.get_logger()
 
@@ -33,7 +29,6 @@ class Links:
         self._listener = listener
         self._address = bound_address(listener)
         advertised = self._advertised(settings.advertise)
-        largest = settings.max_packet + MESSAGE_OVERHEAD
         tls = None
         if settings.mesh_cert is not None and settings.mesh_key is not None and settings.mesh_ca is not None:
             tls = TlsFiles(settings.mesh_cert, settings.mesh_key, settings.mesh_ca)
@@ -51,7 +46,6 @@ class Links:
                 secret=settings.secret,
                 tls=tls,
                 advertise=None if advertised is None else MeshAddress(advertised.host, advertised.port),
-                limits=Limits(max_message=largest),
             )
         except TlsError as error:
             raise ConfigurationError([str(error)]) from error

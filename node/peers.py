@@ -21,6 +21,7 @@ from cluster.raft import Message, MessageError
 from cluster.raft import decode as decode_consensus
 from cluster.raft import encode as encode_consensus
 from cluster.raft.messages import Append, SnapshotChunk
+from node.driver.gathering import MAX_BATCH, Weighed
 from node.relay import Parcel
 
 log = structlog.get_logger()
@@ -37,8 +38,8 @@ class Kind(enum.IntEnum):
 
 LONG: Final = 32 << 10
 """Bytes of entries from which on they go apart from what must not wait."""
-MANY_BYTES: Final = 4 << 20
-"""Bytes of batches that are sent each in a message of its own: no message must be longer than the largest allowed."""
+MAX_BATCHES: Final = MAX_BATCH + 64
+"""Bytes of batches in one message, at the most (`node.driver.sending`)."""
 
 _CONSENSUS: Final = bytes((Kind.CONSENSUS,))
 _BATCHES: Final = bytes((Kind.BATCHES,))
@@ -46,7 +47,8 @@ _PARCEL: Final = bytes((Kind.PARCEL,))
 _FORMATION: Final = bytes((Kind.FORMATION,))
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_batches: Final = msgspec.msgpack.Decoder(list[Batch])
+_batches: Final = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_batch: Final = msgspec.msgpack.Decoder(Batch)
 _parcel: Final[msgspec.msgpack.Decoder[Parcel]] = msgspec.msgpack.Decoder(Parcel)
 
 
@@ -98,7 +100,7 @@ class GroupSide(Protocol):
     def consensus(self, message: Message) -> None:
         """Take a message of consensus."""
 
-    def batches(self, node: str, batches: list[Batch], size: int) -> None:
+    def batches(self, node: str, batches: list[Weighed]) -> None:
         """Take batches for the leader."""
 
     def parcel(self, node: str, parcel: Parcel) -> None:
@@ -134,11 +136,7 @@ class Peers:
 
     def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
         """Send this node's batches to the leader; tell whether they are on their way, as far as can be known."""
-        data = _encoder.encode(batches)
-        if len(data) > MANY_BYTES and len(batches) > 1:
-            sent = [self.forward(leader, [batch]) for batch in batches]
-            return all(sent)
-        return self._send_entries(leader, _BATCHES + data)
+        return self._send_entries(leader, _BATCHES + _encoder.encode(batches))
 
     def busy(self, node: str) -> bool:
         """Tell whether entries for a node still wait here."""
@@ -197,10 +195,12 @@ def _consensus(group: GroupSide, node: str, data: bytes) -> None:
 
 
 def _take_batches(group: GroupSide, node: str, data: bytes) -> None:
-    batches = _batches.decode(memoryview(data)[1:])
-    if any(batch.node != node or batch.first < 1 or not batch.commands for batch in batches):
+    if len(data) > MAX_BATCHES:
+        raise MessageError(f"batches of {len(data)} bytes, where {MAX_BATCHES} are the limit")
+    weighed = [(_batch.decode(raw), len(memoryview(raw))) for raw in _batches.decode(memoryview(data)[1:])]
+    if any(batch.node != node or batch.first < 1 or not batch.commands for batch, _ in weighed):
         raise MessageError("a batch in another node's name, or without commands")
-    group.batches(node, batches, len(data))
+    group.batches(node, weighed)
 
 
 def _take_parcel(group: GroupSide, node: str, data: bytes) -> None:

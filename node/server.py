@@ -18,14 +18,14 @@ from typing import Any, Final
 import structlog
 import uvloop
 
-from cluster.jobs import Batch, NodeUp
+from cluster.jobs import NodeUp
 from cluster.raft import Message, Raft, RaftConfig
 from cluster.storage import StorageError, StorageThread, Store
 from node import logs
 from node.binding import bind, bind_one, bound_address
 from node.configuration import Configuration
 from node.doors import Doors
-from node.driver import Driver
+from node.driver import Driver, Weighed
 from node.driver import Peers as DriverPeers
 from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
@@ -296,10 +296,10 @@ class _Server:
         if self._driver is not None:
             self._driver.receive(message)
 
-    def batches(self, node: str, batches: list[Batch], size: int) -> None:
+    def batches(self, node: str, batches: list[Weighed]) -> None:
         """Take batches for the leader."""
         if self._driver is not None:
-            self._driver.offer(node, batches, size)
+            self._driver.offer(node, batches)
 
     def parcel(self, node: str, parcel: Parcel) -> None:
         """Take reports, or the receipt for some."""
@@ -345,7 +345,7 @@ class _Server:
         if self._failure is None:
             self._stop.clear()
             settled = asyncio.Event()
-            driver.when_settled(settled.set)
+            driver.when_empty(settled.set)
             await self._unless_stopped(self._settle(driver, settled), within=None if driver.alone else SETTLING_TIME)
             gateway.flush()
 

@@ -75,8 +75,10 @@ def _counted(kind: PacketType) -> Build:
 
 
 def _submission(kind: PacketType) -> Build:
-    """Take a job. An empty function name is one, as in gearmand."""
-    expected = len(LAYOUTS[kind].arguments)
+    """Take a job. An empty function name is one, as in gearmand; a reducer is a function too."""
+    arguments = LAYOUTS[kind].arguments
+    expected = len(arguments)
+    reducer = arguments.index("reducer") if "reducer" in arguments else 0
 
     def build(args: list[bytes]) -> Packet | Fault:
         if len(args) != expected:
@@ -85,6 +87,8 @@ def _submission(kind: PacketType) -> Build:
             return FUNCTION_TOO_LARGE
         if len(args[1]) > MAX_UNIQUE:
             return UNIQUE_TOO_LARGE
+        if reducer and len(args[reducer]) > MAX_FUNCTION:
+            return FUNCTION_TOO_LARGE
         return Packet(kind, args)
 
     return build

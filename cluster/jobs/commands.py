@@ -114,6 +114,16 @@ class Submit(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     reducer: bytes = b""
     ticket: int = 0
     """What its node knows it by when it proposes it again; 0 the first time."""
+    upload: int = 0
+    """The upload that holds the beginning of the workload (`Part`); 0: all of it is here."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=30):
+    """A part of a workload that is too large for one entry; its Submit follows, and brings the last part."""
+
+    upload: int
+    """Which upload of the node's incarnation it belongs to; 1 or more."""
+    data: bytes
 
 
 class Grab(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=10):
@@ -211,6 +221,7 @@ Command = (
     | Cant
     | CantAny
     | Submit
+    | Part
     | Grab
     | Prefetch
     | Park

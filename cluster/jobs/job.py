@@ -66,6 +66,8 @@ class Job(msgspec.Struct, gc=False, eq=False):
     """Who runs it, or has it reserved."""
     listeners: "dict[Session | Any, None]" = NOBODY
     """Who is told how it goes, in the order in which they asked."""
+    pieces: tuple[int, ...] = ()
+    """The pieces in which the mirror keeps a workload that was uploaded in parts (`cluster.jobs.uploads`)."""
 
     @property
     def handle(self) -> bytes:

@@ -15,6 +15,7 @@ from cluster.jobs.functions import Function
 from cluster.jobs.job import NOBODY, Job, JobState, number_of
 from cluster.jobs.keys import Keys
 from cluster.jobs.sessions import Session
+from cluster.jobs.uploads import Pieces
 from cluster.jobs.waiting import Waiting
 
 SEGMENT: Final = 256
@@ -44,6 +45,8 @@ class Lifecycle:
         self.waiting = Waiting(self.jobs)
         self.keys = Keys()
         self.deadlines = Deadlines()
+        self.pieces = Pieces()
+        """The pieces in which the mirror keeps large workloads."""
         self.dirty: set[int] = set()
         """Segments that changed since the last mirror was begun."""
         self._owed: set[int] = set()
@@ -255,6 +258,8 @@ class Lifecycle:
             _discard(listener.listening, job.number)
         if job.key is not None:
             self.keys.remove(job.key, function.name)
+        if job.pieces:
+            self.pieces.drop(job.pieces)
         if not self.jobs:
             self.jobs.clear()  # an emptied dict keeps the room of its best days
 

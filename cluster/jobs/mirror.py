@@ -1,9 +1,10 @@
 """The job table as bytes, and back: what the disk keeps of it, what a lagging node is sent, what two nodes compare.
 
 A mirror is incremental. The small part of the table (functions, nodes, sessions, counters) is written whole each time;
-jobs are written in segments of `SEGMENT` neighbouring numbers, only those that changed; workloads too big to be written
-again and again with their segment are kept apart and written once. A job that came and went between two mirrors leaves
-no trace. Not for: the disk. `cluster.storage` keeps the blobs and knows nothing of what is in them.
+jobs are written in segments of `SEGMENT` neighbouring numbers, only those that changed. Workloads too big to be written
+again and again with their segment are kept apart and written once; those that came in parts are kept in pieces
+(`cluster.jobs.uploads`). A job that came and went between two mirrors leaves no trace. Not for: the disk.
+`cluster.storage` keeps the blobs and knows nothing of what is in them.
 """
 
 import hashlib
@@ -19,8 +20,9 @@ from cluster.jobs.job import Job, JobState
 from cluster.jobs.lifecycle import SEGMENT
 from cluster.jobs.sessions import Ability, Node, Session
 from cluster.jobs.table import JobTable
+from cluster.jobs.uploads import Upload
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 BIG_WORKLOAD: Final = 4096
 """Bytes from which on a workload is kept apart from its segment."""
 
@@ -45,6 +47,8 @@ class _NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
     sessions: list[_SessionRow]
     max_packet: int = 0
     alarms: list[tuple[int, int, int]] = []
+    uploads: list[tuple[int, list[int]]] = []
+    """Unfinished uploads: the number of each, and its pieces."""
 
 
 class _FunctionRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
@@ -60,6 +64,7 @@ class _TableRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_u
     front: int
     back: int
     parkings: int
+    last_piece: int
     functions: list[_FunctionRow]
     nodes: list[_NodeRow]
 
@@ -72,7 +77,7 @@ class _JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     digest: bytes | None
     """The coalescing key where it is not the unique key itself."""
     workload: bytes | None
-    """None: kept apart."""
+    """None: kept apart, in a row of its own or in pieces."""
     reducer: bytes
     priority: int
     background: bool
@@ -85,6 +90,7 @@ class _JobRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     denominator: int
     holder: SessionName | None
     listeners: list[SessionName]
+    pieces: list[int]
 
 
 class TableMirror(msgspec.Struct, frozen=True, gc=False):
@@ -94,7 +100,7 @@ class TableMirror(msgspec.Struct, frozen=True, gc=False):
     segments: list[tuple[int, bytes | None]]
     """Changed segments; None: the segment has no jobs any more."""
     payloads: list[tuple[int, bytes]]
-    """Workloads kept apart, by job number; each comes once."""
+    """Workloads kept apart, by job number, and pieces of larger ones, by their numbers below zero; each comes once."""
     dropped_payloads: list[int]
 
 
@@ -136,7 +142,9 @@ class MirrorWriter:
         self._jobs = table.jobs
         self._untaken = table.begin_mirror(self._take)
         self._order = sorted(self._untaken, reverse=True)
-        self._mirror = TableMirror(_encode(_table_row(table)), [], [], [])
+        fresh, gone = table.pieces.changes()
+        pieces = [(-number, data) for number, data in fresh.items()]
+        self._mirror = TableMirror(_encode(_table_row(table)), [], pieces, [-number for number in gone])
 
     def go_on(self, most: int) -> TableMirror | None:
         """Encode up to `most` more segments; give the mirror if it is whole then."""
@@ -168,7 +176,7 @@ class MirrorWriter:
                 del self._payloads[segment]
         if members:
             for job in members:
-                if len(job.workload) >= BIG_WORKLOAD:
+                if len(job.workload) >= BIG_WORKLOAD and not job.pieces:
                     known = self._payloads.setdefault(segment, set())
                     if job.number not in known:
                         known.add(job.number)
@@ -183,6 +191,9 @@ class MirrorWriter:
 def digest(table: JobTable) -> bytes:
     """Give a hash that is equal on two nodes exactly when their tables are."""
     state = hashlib.sha256(_encode(_table_row(table)))
+    for name in sorted(table.nodes):
+        for _, upload in sorted(table.nodes[name].uploads.items()):
+            state.update(upload.whole(b""))
     for number in sorted(table.jobs):
         state.update(_encode(_job_row(table.jobs[number], apart=None)))
     return state.digest()
@@ -209,13 +220,15 @@ def _restore(
 ) -> tuple[JobTable, MirrorWriter]:
     table = JobTable(audience)
     if meta:
-        _restore_table(table, _table_decoder.decode(meta))
+        _restore_table(table, _table_decoder.decode(meta), payloads)
     prefixes: dict[bytes, bytes] = {}
     written = []
     for segment, data in segments:
         written.append(segment)
         for row in _segment_decoder.decode(data):
-            workload = row.workload if row.workload is not None else payloads[row.number]
+            workload = row.workload
+            if workload is None:
+                workload = b"".join([payloads[-piece] for piece in row.pieces]) if row.pieces else payloads[row.number]
             job = Job(
                 row.number,
                 prefixes.setdefault(row.prefix, row.prefix),
@@ -233,6 +246,7 @@ def _restore(
                 row.attempts,
                 row.numerator,
                 row.denominator,
+                pieces=tuple(row.pieces),
             )
             if row.holder is not None:
                 job.holder = _session(table, row.holder)
@@ -243,10 +257,10 @@ def _restore(
                     listener.listening.add(job.number)
             table.jobs[row.number] = job
     _restore_order(table)
-    return table, MirrorWriter(written, payloads)
+    return table, MirrorWriter(written, [number for number in payloads if number >= 0])
 
 
-def _restore_table(table: JobTable, row: _TableRow) -> None:
+def _restore_table(table: JobTable, row: _TableRow, payloads: dict[int, bytes]) -> None:
     if row.format != FORMAT:
         raise UnreadableMirrorError(f"the job table on disk has format {row.format}, this version reads {FORMAT}")
     table.now = row.now
@@ -255,6 +269,7 @@ def _restore_table(table: JobTable, row: _TableRow) -> None:
     table.waiting.front = row.front
     table.waiting.back = row.back
     table.parkings = row.parkings
+    table.pieces.last = row.last_piece
     for function_row in row.functions:
         function = table.functions[function_row.name] = Function(function_row.name)
         function.limits = function_row.limits
@@ -266,6 +281,10 @@ def _restore_table(table: JobTable, row: _TableRow) -> None:
         node.handle_prefix = node_row.handle_prefix
         node.max_packet = node_row.max_packet
         node.alarms = {resource: (found, mark) for resource, found, mark in node_row.alarms}
+        for number, pieces in node_row.uploads:
+            upload = node.uploads[number] = Upload()
+            upload.pieces = pieces
+            upload.parts = [payloads[-piece] for piece in pieces]
         for session_row in node_row.sessions:
             session = node.sessions[session_row.number] = Session(node, session_row.number, session_row.peer)
             session.client_id = session_row.client_id
@@ -331,7 +350,7 @@ def _job_row(job: Job, apart: int | None) -> _JobRow:
         job.function.name,
         job.unique,
         job.key if job.key != job.unique else None,
-        job.workload if apart is None or len(job.workload) < apart else None,
+        job.workload if apart is None or (len(job.workload) < apart and not job.pieces) else None,
         job.reducer,
         job.priority,
         job.background,
@@ -344,6 +363,7 @@ def _job_row(job: Job, apart: int | None) -> _JobRow:
         job.denominator,
         None if job.holder is None else _name(job.holder),
         [_name(listener) for listener in job.listeners] if job.listeners else [],
+        list(job.pieces),
     )
 
 
@@ -358,6 +378,7 @@ def _table_row(table: JobTable) -> _TableRow:
         table.waiting.front,
         table.waiting.back,
         table.parkings,
+        table.pieces.last,
         functions,
         nodes,
     )
@@ -379,8 +400,17 @@ def _node_row(node: Node) -> _NodeRow:
         for _, session in sorted(node.sessions.items())
     ]
     alarms = [(resource, *node.alarms[resource]) for resource in sorted(node.alarms)]
+    uploads = [(number, upload.pieces) for number, upload in sorted(node.uploads.items())]
     return _NodeRow(
-        node.name, node.incarnation, node.last, node.up, node.handle_prefix, sessions, node.max_packet, alarms
+        node.name,
+        node.incarnation,
+        node.last,
+        node.up,
+        node.handle_prefix,
+        sessions,
+        node.max_packet,
+        alarms,
+        uploads,
     )
 
 

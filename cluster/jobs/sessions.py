@@ -4,6 +4,7 @@ Not for: sockets. A session here is a number within a node's incarnation; the no
 """
 
 from cluster.jobs.effects import Effect
+from cluster.jobs.uploads import Upload
 
 
 class Ability:
@@ -57,6 +58,7 @@ class Node:
         "name",
         "sessions",
         "up",
+        "uploads",
     )
 
     def __init__(self, name: str, *, audible: bool) -> None:
@@ -71,6 +73,8 @@ class Node:
         self.alarms: dict[int, tuple[int, int]] = {}
         """What it has too little of: a `Resource`, how much was found, and the mark."""
         self.sessions: dict[int, Session] = {}
+        self.uploads: dict[int, Upload] = {}
+        """Workloads of which parts have come, and whose Submit has not."""
         self.audible = audible
         """Whether somebody here collects the effects for this node; the replicated state does not depend on it."""
         self.effects: list[Effect] = []

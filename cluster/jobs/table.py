@@ -15,6 +15,8 @@ the listeners.
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from cluster.jobs import commands as c
 from cluster.jobs.effects import (
     Assigned,
@@ -35,6 +37,7 @@ from cluster.jobs.job import LOW, NORMAL, Job, JobState
 from cluster.jobs.keys import coalescing_key
 from cluster.jobs.lifecycle import Lifecycle
 from cluster.jobs.sessions import Ability, Node, Session
+from cluster.jobs.uploads import Upload
 
 _RESOURCES = frozenset(c.Resource)
 _DELAYED, _QUEUED, _RESERVED, _RUNNING = JobState.DELAYED, JobState.QUEUED, JobState.RESERVED, JobState.RUNNING
@@ -63,6 +66,7 @@ class JobTable(Lifecycle):
             c.Cant: self._cant,
             c.CantAny: self._cant_any,
             c.Submit: self._submit,
+            c.Part: self._part,
             c.Grab: self._grab,
             c.Prefetch: self._prefetch,
             c.Park: self._park,
@@ -151,6 +155,7 @@ class JobTable(Lifecycle):
         node.up = False
         node.alarms.clear()
         self.note_alarms()
+        self._give_up_uploads(node)
         self._close([session for _, session in sorted(node.sessions.items())])
         node.effects.clear()
 
@@ -246,7 +251,33 @@ class JobTable(Lifecycle):
 
     # -- submitting --------------------------------------------------------------------------------
 
+    def _part(self, node: Node, command: c.Part) -> None:
+        upload = node.uploads.get(command.upload)
+        if upload is None:
+            upload = node.uploads[command.upload] = Upload()
+        upload.parts.append(command.data)
+        upload.pieces.append(self.pieces.add(command.data))
+
+    def _submit_upload(self, node: Node, command: c.Submit) -> None:
+        """Submit a job whose workload came in parts before."""
+        upload = node.uploads.pop(command.upload, None) or Upload()
+        pieces = (*upload.pieces, self.pieces.add(command.workload))
+        before = self.last_job
+        self._submit(node, msgspec.structs.replace(command, workload=upload.whole(command.workload), upload=0))
+        if self.last_job > before:
+            self.jobs[self.last_job].pieces = pieces
+        else:
+            self.pieces.drop(pieces)
+
+    def _give_up_uploads(self, node: Node) -> None:
+        for upload in node.uploads.values():
+            self.pieces.drop(upload.pieces)
+        node.uploads.clear()
+
     def _submit(self, node: Node, command: c.Submit) -> None:
+        if command.upload:
+            self._submit_upload(node, command)
+            return
         listener: Session | None = None
         if not command.background:
             listener = node.sessions.get(command.session)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from cluster.mesh.connection import Connection
 from cluster.mesh.errors import ClosedError, MeshError
-from cluster.mesh.outbox import Outbox
+from cluster.mesh.outbox import Drop, Outbox
 from cluster.mesh.peer import Address, Lane, Peer
 from cluster.mesh.records import Acquaintances, Control, Goodbye, Inbox, Ping, Pong, Refusal, encode_control
 from cluster.mesh.seal import Seal
@@ -62,21 +62,23 @@ class Link:
         self._owner = owner
         self._timing = timing
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(limits.lanes(), limits.max_message)
+        self._outbox = Outbox(limits.lanes(), limits.longest())
         self._received = received
-        self._inbox = Inbox(self._message_received, self._control_received, limits.max_message)
+        self._inbox = Inbox(self._message_received, self._control_received, limits.longest())
         self._flushing = False
         self._ended = False
         self._heard_at = self._looked_at = self._loop.time()
         self._watch = self._loop.call_later(timing.ping, self._look)
         self._linger: asyncio.TimerHandle | None = None
 
-    def send(self, lane: Lane, data: bytes) -> bool:
-        """Queue a message; tell whether there was room."""
-        if self._ended or not self._outbox.put(lane, data):
-            return False
-        self._flush_soon()
-        return True
+    def send(self, lane: Lane, data: bytes) -> Drop | None:
+        """Queue a message, or tell why not."""
+        if self._ended:
+            return Drop.NO_LINK
+        drop = self._outbox.put(lane, data)
+        if drop is None:
+            self._flush_soon()
+        return drop
 
     def waiting(self, lane: Lane) -> int:
         """Tell how many bytes of a lane wait here to be sent."""

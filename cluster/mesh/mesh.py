@@ -22,10 +22,12 @@ import structlog
 from cluster.mesh.certificates import Certificates
 from cluster.mesh.connection import Connection, plain
 from cluster.mesh.dialling import Dialler, Target
+from cluster.mesh.drops import Drops
 from cluster.mesh.encounter import Meeting, encounter
 from cluster.mesh.errors import ClosedError, DuplicateError, MeshError, OwnAddressError, RefusedByPeerError
 from cluster.mesh.handshake import NONCE_SIZE, Handshake, Hello, Refused, Role, Standing, Taken, legible, stretch
 from cluster.mesh.link import Link
+from cluster.mesh.outbox import Drop
 from cluster.mesh.pairing import Pairing
 from cluster.mesh.peer import Address, Introduction, Lane, MeshEvents, Peer
 from cluster.mesh.reception import Arrival, Reception
@@ -86,6 +88,7 @@ class Mesh:
         """Nodes whose links are lost, and of whom it is not known whether they are gone."""
         self._held: dict[str, tuple[float, str]] = {}
         """Until when a node is refused, and why."""
+        self._drops = Drops()
         self._closing = False
         self.peers: Final[Mapping[str, Peer]] = MappingProxyType(self._peers)
         """The nodes that are linked, by id."""
@@ -113,9 +116,14 @@ class Mesh:
         self._dialler.forget(Address(host, port))
 
     def send(self, node: str, lane: Lane, data: bytes) -> bool:
-        """Send a message; False when it is dropped: no link, the lane is full, or it is too long."""
+        """Send a message; False when it is dropped, which is logged unless it is for want of a link."""
         link = self._links.get(node)
-        return link is not None and link.send(lane, data)
+        drop = Drop.NO_LINK if link is None else link.send(lane, data)
+        if drop is None:
+            return True
+        if drop is not Drop.NO_LINK:
+            self._drops.report(node, lane, drop, len(data), self._limits)
+        return False
 
     def waiting(self, node: str, lane: Lane) -> int:
         """Tell how many bytes of a lane wait on this side of a link; 0 without one."""

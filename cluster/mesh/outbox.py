@@ -8,6 +8,7 @@ Sans-IO. Not for: when a frame is sent (`cluster.mesh.link`).
 """
 
 import collections
+import enum
 from typing import Final
 
 from cluster.mesh.peer import Lane
@@ -23,27 +24,41 @@ _OVERHEAD: Final = 64
 """What a waiting message counts besides its bytes, so that empty ones do not wait without bound."""
 
 
+class Drop(enum.Enum):
+    """Why a message is not sent."""
+
+    NO_LINK = "there is no link"
+    """Whoever sends knows that already, or is going to be told."""
+    FULL = "too much waits to be sent already"
+    """It may be sent again later."""
+    TOO_LONG = "it is longer than a message may be"
+    """It can never be sent: whoever made it has a bug."""
+
+
 class Outbox:
     """The queues of one link."""
 
-    def __init__(self, bounds: tuple[int, int, int, int], max_message: int) -> None:
+    def __init__(self, bounds: tuple[int, int, int, int], longest: tuple[int, int, int, int]) -> None:
+        """For each lane: `bounds` of what may wait, and the `longest` message."""
         self._bounds = bounds
-        self._max_message = max_message
+        self._longest = longest
         self._lanes: tuple[collections.deque[bytes], ...] = tuple(collections.deque() for _ in Lane)
         self._waiting = [0 for _ in Lane]
         self._sent = [0 for _ in Lane]
         """How much of each lane's first message has gone already, in fragments."""
         self._control: collections.deque[bytes] = collections.deque()
 
-    def put(self, lane: Lane, data: bytes) -> bool:
-        """Queue a message; tell whether there was room. A lane where nothing waits takes any message."""
+    def put(self, lane: Lane, data: bytes) -> Drop | None:
+        """Queue a message, or tell why not. A lane where nothing waits takes any message that is not too long."""
         size = len(data)
         waiting = self._waiting[lane]
-        if size > self._max_message or (waiting and waiting + size + _OVERHEAD > self._bounds[lane]):
-            return False
+        if size > self._longest[lane]:
+            return Drop.TOO_LONG
+        if waiting and waiting + size + _OVERHEAD > self._bounds[lane]:
+            return Drop.FULL
         self._lanes[lane].append(data)
         self._waiting[lane] = waiting + size + _OVERHEAD
-        return True
+        return None
 
     def put_control(self, data: bytes) -> None:
         """Queue a word between the links. There are few, and they are short."""

@@ -70,17 +70,17 @@ def encode_control(word: Control) -> bytes:
 
 
 class Inbox:
-    """Takes frames apart and puts fragments together, at most `max_message` bytes of each lane."""
+    """Takes frames apart and puts fragments together, up to the `longest` message of each lane, in bytes."""
 
     def __init__(
         self,
         received: Callable[[Lane, bytes], None],
         control: Callable[[Control], None],
-        max_message: int,
+        longest: tuple[int, int, int, int],
     ) -> None:
         self._received = received
         self._control = control
-        self._max_message = max_message
+        self._longest = longest
         self._parts: tuple[list[bytes], ...] = tuple([] for _ in Lane)
         self._sizes = [0 for _ in Lane]
 
@@ -116,8 +116,8 @@ class Inbox:
         if kind - lane not in (PART, LAST) or lane >= len(_LANES):
             raise ProtocolError(f"a record of unknown kind {kind}")
         self._sizes[lane] += len(data)
-        if self._sizes[lane] > self._max_message:
-            raise ProtocolError(f"a message is longer than {self._max_message} bytes")
+        if self._sizes[lane] > self._longest[lane]:
+            raise ProtocolError(f"a message is longer than {self._longest[lane]} bytes")
         parts = self._parts[lane]
         parts.append(data)
         if kind - lane == LAST:

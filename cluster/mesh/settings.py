@@ -45,16 +45,25 @@ class Timing(msgspec.Struct, frozen=True):
     """An address that was only heard of from others, or from a lost peer, is given up after failing for this long."""
 
 
+MAX_MESSAGE: Final = 4 * MIB
+"""Bytes of the longest message on a lane, whatever a node's settings are: all nodes must agree on it. It is part of the
+wire format. An entry of the log is shorter than that, and so is a piece of a snapshot."""
+MAX_REPORT: Final = 528 * MIB
+"""The same on the lane of reports: the result of a job is a packet, and no setting allows one of more than 512 MiB. The
+rest is for the list of those who wait for it."""
+
+
 class Limits(msgspec.Struct, frozen=True):
     """All in bytes, except where it says otherwise."""
 
-    max_message: int = 64 * MIB + MIB
-    """The longest message, and the most that is put together of one lane's fragments."""
-    consensus: int = 32 * MIB
-    entries: int | None = None
-    """By default two messages."""
-    reports: int | None = None
-    """By default 128 MiB and one message."""
+    max_message: int = MAX_MESSAGE
+    """The longest message on a lane, and the most that is put together of its fragments."""
+    max_report: int = MAX_REPORT
+    """The same on the lane of reports."""
+    consensus: int = 8 * MIB
+    """What may wait to be sent on this lane; so on for the others. An empty lane takes any message."""
+    entries: int = 96 * MIB
+    reports: int = 192 * MIB
     snapshots: int = 4 * MIB
     unproven: int = 64
     """Connections, of all addresses, that have not proven yet that they know the secret."""
@@ -63,7 +72,9 @@ class Limits(msgspec.Struct, frozen=True):
     """Addresses that a peer may tell, and that are dialled because somebody told them."""
 
     def lanes(self) -> tuple[int, int, int, int]:
-        """Tell what may wait to be sent on each lane. An empty lane takes any message up to `max_message`."""
-        reports = 128 * MIB + self.max_message if self.reports is None else self.reports
-        entries = 2 * self.max_message if self.entries is None else self.entries
-        return self.consensus, reports, self.snapshots, entries
+        """Tell what may wait to be sent on each lane."""
+        return self.consensus, self.reports, self.snapshots, self.entries
+
+    def longest(self) -> tuple[int, int, int, int]:
+        """Tell the longest message of each lane."""
+        return self.max_message, self.max_report, self.max_message, self.max_message

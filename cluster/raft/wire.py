@@ -6,11 +6,12 @@ entry one that stops the node, for it stands in the group's log.
 Not for: framing, authentication or compression, which belong to the mesh.
 """
 
+from collections import deque
 from typing import Final
 
 import msgspec
 
-from cluster.log import EntryKind
+from cluster.log import Entry, EntryKind
 from cluster.raft.errors import MessageError, UnknownEntryError
 from cluster.raft.messages import Append, Message
 
@@ -22,9 +23,46 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final[msgspec.msgpack.Decoder[Message]] = msgspec.msgpack.Decoder(Message)
 
 
+LONG: Final = 16 << 10
+"""Bytes of data from which on the encoded entries of an append are kept for the next follower that is sent the same."""
+_KEPT: Final = 4
+"""How many such are kept: those of one moment."""
+
+
+class _EncodedAppend(msgspec.Struct, array_like=True, gc=False, tag=Append.__struct_config__.tag):
+    """An `Append` whose entries are encoded already."""
+
+    to: str
+    sender: str
+    term: int
+    prev_index: int
+    prev_term: int
+    entries: msgspec.Raw
+    commit: int
+
+
+_recent: Final[deque[tuple[tuple[Entry, ...], msgspec.Raw]]] = deque(maxlen=_KEPT)
+"""The long appends that were encoded last: entries, and what became of them."""
+
+
 def encode(message: Message) -> bytes:
-    """Return the bytes of a message."""
+    """Return the bytes of a message. Long entries that go to several followers are encoded once."""
+    if type(message) is Append and sum([len(entry.data) for entry in message.entries]) >= LONG:
+        m = message
+        raw = _encoded(m.entries)
+        return _PREFIX + _encoder.encode(
+            _EncodedAppend(m.to, m.sender, m.term, m.prev_index, m.prev_term, raw, m.commit)
+        )
     return _PREFIX + _encoder.encode(message)
+
+
+def _encoded(entries: tuple[Entry, ...]) -> msgspec.Raw:
+    for known, raw in _recent:
+        if len(known) == len(entries) and all(one is other for one, other in zip(known, entries, strict=True)):
+            return raw
+    raw = msgspec.Raw(_encoder.encode(entries))
+    _recent.append((entries, raw))
+    return raw
 
 
 def decode(data: bytes | bytearray | memoryview) -> Message:

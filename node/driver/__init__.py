@@ -1,6 +1,7 @@
 """The driver: it ties consensus, the disk, the other nodes and the job table to the event loop.
 
-Everything that this node has to say to the table is gathered and numbered (`gathering`); the batches go to the leader
+Everything that this node has to say to the table is gathered and numbered (`gathering`), large workloads in parts
+(`uploads`); the batches go to the leader
 (`sending`), which puts those of all nodes into one entry (`intake`) when it is time for one (`pace`); what consensus
 asks of the disk is done and acknowledged (`writing`); what is committed is applied, and its effects delivered. In which
 incarnation a node speaks, and whether it serves, is in `incarnations`, who is thought to be alive in `vigil`, reads
@@ -10,6 +11,8 @@ a loop, a disk, peers, a sink for effects; a simulation can be any of them.
 """
 
 from node.driver.driver import Driver
+from node.driver.gathering import Weighed
 from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
+from node.driver.uploads import PART
 
-__all__ = ["Disk", "Driver", "EffectSink", "Handle", "Loop", "Offload", "Peers"]
+__all__ = ["PART", "Disk", "Driver", "EffectSink", "Handle", "Loop", "Offload", "Peers", "Weighed"]

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from cluster.jobs import Alarm, Batch, Command, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal
+from cluster.jobs import Alarm, Command, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
     Configuration,
@@ -27,7 +27,7 @@ from cluster.raft import (
 )
 from node.driver.barriers import ReadBarriers
 from node.driver.due import DueTimer
-from node.driver.gathering import Gathering
+from node.driver.gathering import Gathering, Weighed
 from node.driver.incarnations import Incarnations
 from node.driver.intake import Intake
 from node.driver.mirroring import Mirroring
@@ -190,7 +190,7 @@ class Driver(Gathering):
             if self.leads:
                 nodes = list(self.table.nodes.values())
                 for word in self.vigil.declare(nodes, self.members, self._loop.time()):
-                    self.propose(word)
+                    self.propose(word, len(word.node))
             self._incarnations.see_to_service()
             if self._sink is not None:
                 self._sink.tick()
@@ -215,7 +215,7 @@ class Driver(Gathering):
         self._sending.forget()
 
     def _introduce(self, first: NodeUp) -> None:
-        self.propose(first)
+        self.propose(first, len(first.handle_prefix))
         for alarm in self.alarms.values():
             self.propose(alarm)  # the end of the incarnation before has cleared it
 
@@ -242,10 +242,10 @@ class Driver(Gathering):
                 self.raft.step(message)
             self._pump_soon()
 
-    def offer(self, sender: str, batches: Sequence[Batch], size: int) -> None:
-        """Take another node's batches, of `size` bytes in all, to be put into the log if this node leads."""
-        if self.leads and not self._intake.full and all(batch.node == sender for batch in batches):
-            self._intake.take([(batch, size // len(batches)) for batch in batches])
+    def offer(self, sender: str, batches: Sequence[Weighed]) -> None:
+        """Take another node's batches, each with its bytes, to be put into the log if this node leads."""
+        if self.leads and not self._intake.full and all(batch.node == sender for batch, _ in batches):
+            self._intake.take(batches)
             self._pump_soon()
 
     def linked(self, node: str) -> None:

@@ -5,21 +5,29 @@ more. *Prompt* ones, which nobody waits for but whose loss would repeat work, do
 `LAZY_DELAY`. *Lazy* ones, whose loss repeats nothing, wait up to `LAZY_DELAY` for company. So a commit is paid for by
 many commands, and does not stand in the way of what comes next.
 
-A batch is kept until it is applied. Not for: where the batches go, which is the driver's.
+A batch is kept until it is applied. No batch weighs more than `MAX_BATCH_BYTES`: workloads that are too large for one
+go in parts (`uploads`). Not for: where the batches go, which is the driver's.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from cluster.jobs import Batch, Command
+from cluster.jobs import Batch, Command, Part, Submit
 from node.driver.surroundings import Handle, Loop
+from node.driver.uploads import PART, Uploads
 
 LAZY_DELAY: Final = 0.002
 """Seconds that a lazy command waits for company."""
 MAX_BATCH_COMMANDS: Final = 4096
+COMMAND_BYTES: Final = 64
+"""What a command weighs besides its names and its workload. Encoded, the rest of it takes no more than that."""
+BATCH_BYTES: Final = 256
+"""What a batch takes besides its commands, at the most."""
 MAX_BATCH_BYTES: Final = 1 << 20
-"""A batch is closed when it holds this much; a single command may be larger."""
+"""What the commands of a batch weigh at the most. A command weighs less: a part, names, and `COMMAND_BYTES`."""
+MAX_BATCH: Final = MAX_BATCH_BYTES + BATCH_BYTES
+"""Bytes of the longest batch."""
 CROWD: Final = 8
 """When the last write carried this many commands, the next one waits for quiet: as long as packets keep coming,
 patience adds more to a write than it costs."""
@@ -32,12 +40,12 @@ GATHER_TIME: Final = 0.005
 MAX_WRITE_BATCHES: Final = 8
 """Batches that go into one write: what is beyond waits for the next."""
 MAX_WRITE_BYTES: Final = 8 << 20
-"""Bytes of workload after which nothing more goes into one write; one batch always does."""
+"""Bytes after which nothing more goes into one write; one batch always does."""
 MAX_BACKLOG: Final = 64 << 20
-"""Bytes of workload in closed batches on their way to the table beyond which clients are not read from."""
+"""Bytes in closed batches on their way to the table beyond which clients are not read from."""
 
 Weighed = tuple[Batch, int]
-"""A batch and about how many bytes it weighs."""
+"""A batch and what it weighs: encoded, it has no more bytes than that and `BATCH_BYTES`."""
 
 
 class Gathering:
@@ -59,7 +67,7 @@ class Gathering:
         self._gathered_bytes = 0
         self._closed: list[tuple[list[Command], int]] = []
         self._weight = 0
-        """Bytes of workload in batches that are closed and not applied."""
+        """What the batches weigh that are closed and not applied."""
         self._unapplied: deque[Weighed] = deque()
         """What has been sent and is not seen in the table yet."""
         self._urgent = False
@@ -79,31 +87,49 @@ class Gathering:
         self._wrote = 0.0
         """When the last write began."""
         self._settling: deque[tuple[int, Callable[[], None]]] = deque()
+        self._uploads = Uploads()
+        self._emptying: list[Callable[[], None]] = []
 
     # -- proposing ----------------------------------------------------------------------------------------------------
 
     def propose(self, command: Command, size: int = 0) -> None:
-        """Bring an urgent command before the table; `size` is about what it weighs, in bytes."""
+        """Bring an urgent command before the table; `size` is how many bytes of names and workload it has."""
         self._gather(command, size)
         if not self._urgent:
             self._hurry()
 
     def propose_all(self, commands: list[Command], size: int) -> None:
-        """Bring urgent commands before the table, in order; `size` is about what they weigh together, in bytes."""
+        """Bring urgent commands before the table, in order; `size`: what names and workloads they have together.
+
+        That is no more than fits into a batch.
+        """
+        size += len(commands) * COMMAND_BYTES
+        if self._gathered_bytes + size > MAX_BATCH_BYTES and self._gathering:
+            self._close_batch()
         self.numbered += len(commands)
         self._gathering += commands
         self._gathered_bytes += size
-        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
+        if len(self._gathering) >= MAX_BATCH_COMMANDS:
             self._close_batch()
         if not self._urgent:
             self._hurry()
 
-    def propose_lazily(self, command: Command) -> None:
-        """Bring a command before the table that nobody waits for."""
-        self.numbered += 1
-        self._gathering.append(command)
-        if len(self._gathering) >= MAX_BATCH_COMMANDS:
-            self._close_batch()
+    def propose_upload(self, submit: Submit) -> None:
+        """Bring a submit before the table whose workload is too large for one command; it has no number yet."""
+        self._uploads.add(submit)
+        if not self._urgent:
+            self._hurry()
+
+    def propose_submit(self, submit: Submit) -> None:
+        """Bring a submit before the table, whatever size it has."""
+        if len(submit.workload) > PART:
+            self.propose_upload(submit)
+        else:
+            self.propose(submit, _size(submit))
+
+    def propose_lazily(self, command: Command, size: int = 0) -> None:
+        """Bring a command before the table that nobody waits for; `size` is how many bytes of names it has."""
+        self._gather(command, size)
         if not self._urgent and self._lazy_timer is None:
             self._lazy_timer = self._loop.call_later(LAZY_DELAY, self._hurry)
 
@@ -135,6 +161,12 @@ class Gathering:
         if not self._urgent:
             self._hurry()
 
+    def when_empty(self, callback: Callable[[], None]) -> None:
+        """Call back once everything brought here is applied, what is uploaded included; at once when it is."""
+        self._emptying.append(callback)
+        if not self._call_emptied() and not self._urgent:
+            self._hurry()
+
     def expedite(self) -> None:
         """Let nothing that was proposed here so far wait for company."""
         if self._gathering and not self._urgent:
@@ -142,7 +174,7 @@ class Gathering:
 
     @property
     def backlog(self) -> int:
-        """Bytes of workload proposed and not applied."""
+        """What is proposed and not applied weighs, in bytes; what is left of uploads does not count."""
         return self._weight + self._gathered_bytes
 
     @property
@@ -151,11 +183,22 @@ class Gathering:
         return len(self._gathering) >= MUCH or bool(self._closed)
 
     def _gather(self, command: Command, size: int) -> None:
+        size += COMMAND_BYTES
+        if self._gathered_bytes + size > MAX_BATCH_BYTES and self._gathering:
+            self._close_batch()
         self.numbered += 1
         self._gathering.append(command)
         self._gathered_bytes += size
-        if self._gathered_bytes > MAX_BATCH_BYTES or len(self._gathering) >= MAX_BATCH_COMMANDS:
+        if len(self._gathering) >= MAX_BATCH_COMMANDS:
             self._close_batch()
+
+    def _gather_parts(self) -> None:
+        """Let the next parts of uploads go with what has gathered, as far as the window allows."""
+        uploads = self._uploads
+        while (command := uploads.next()) is not None:
+            size = len(command.data) if isinstance(command, Part) else _size(command)
+            self._gather(command, size)
+            uploads.sent(self.numbered, size)
 
     def _close_batch(self) -> None:
         self._closed.append((self._gathering, self._gathered_bytes))
@@ -209,6 +252,8 @@ class Gathering:
         if self._lazy_timer is not None:
             self._lazy_timer.cancel()
             self._lazy_timer = None
+        if self._uploads:
+            self._gather_parts()
         if self._gathering:
             self._close_batch()
         if not self._closed:
@@ -239,11 +284,25 @@ class Gathering:
         while unapplied and unapplied[0][0].first + len(unapplied[0][0].commands) - 1 <= number:
             self._weight -= unapplied.popleft()[1]
         self.congested = self._weight > MAX_BACKLOG
+        self._uploads.applied(number)
+        if self._uploads.open and not self._urgent:
+            self._hurry()
 
     def _call_settled(self) -> None:
         settling = self._settling
         while settling and settling[0][0] <= self.applied_number:
             settling.popleft()[1]()
+        if self._emptying:
+            self._call_emptied()
+
+    def _call_emptied(self) -> bool:
+        """Call those back who wait for everything to be applied, if it is; tell whether it is."""
+        if self._uploads or self.applied_number != self.numbered:
+            return False
+        emptying, self._emptying = self._emptying, []
+        for callback in emptying:
+            callback()
+        return True
 
     def _begin_anew(self, incarnation: int) -> None:
         """Forget what the last incarnation had under way: it is void."""
@@ -254,6 +313,8 @@ class Gathering:
         self._closed = []
         self._unapplied.clear()
         self._settling.clear()
+        self._emptying.clear()
+        self._uploads.clear()
         self._urgent = self._hungry = self.congested = False
         self._seen = self._quiet = self._crowd = 0
 
@@ -261,3 +322,8 @@ class Gathering:
         for timer in (self._turn_end, self._lazy_timer):
             if timer is not None:
                 timer.cancel()
+
+
+def _size(submit: Submit) -> int:
+    """Give the bytes of a submit's names and of its workload."""
+    return len(submit.function) + len(submit.unique) + len(submit.workload) + len(submit.reducer)

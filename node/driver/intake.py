@@ -22,12 +22,16 @@ from cluster.jobs import (
     encode_proposal,
     propose,
 )
-from cluster.raft import OverloadedError, Position, Raft, RefusedError
-from node.driver.gathering import CROWD, MAX_BATCH_BYTES, MAX_WRITE_BATCHES, Weighed
+from cluster.raft import Position, Raft, RefusedError
+from node.driver.gathering import BATCH_BYTES, CROWD, MAX_BATCH, MAX_WRITE_BATCHES, Weighed
 
 _PATIENT: Final = frozenset({Finish, Park, Take, Progress, SessionOpen, Can, Identify})
 """Commands that nobody waits for: they can wait for company."""
 
+PROPOSAL_BYTES: Final = 64
+"""What an entry holds besides its batches, at the most."""
+MAX_ENTRY: Final = MAX_BATCH + PROPOSAL_BYTES
+"""Bytes of the longest entry: it holds one batch, or several that together are no longer."""
 MAX_WAITING: Final = 64 << 20
 """Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
 
@@ -90,17 +94,13 @@ class Intake:
         self.crowd = 0
         waiting = self._waiting
         while waiting and len(entered) < MAX_WRITE_BATCHES:
-            taken = [waiting.popleft()]
-            weight = taken[0][1]
-            while waiting and weight + waiting[0][1] <= MAX_BATCH_BYTES:
-                weight += waiting[0][1]
-                taken.append(waiting.popleft())
-            proposal = propose(now, [batch for batch, _ in taken])
+            if not self._raft.room:
+                break  # asked before anything is encoded
+            count, weight = self._fitting()
+            taken = [waiting.popleft()[0] for _ in range(count)]
+            proposal = propose(now, taken)
             try:
                 where = self._raft.propose(encode_proposal(proposal))
-            except OverloadedError:
-                waiting.extendleft(reversed(taken))
-                break
             except RefusedError:  # the nodes, this one too, will send theirs again
                 self.clear()
                 break
@@ -109,6 +109,16 @@ class Intake:
             self.crowd += sum([len(batch.commands) for batch in proposal.batches])
             entered.append((where, proposal))
         return entered
+
+    def _fitting(self) -> tuple[int, int]:
+        """Tell how many of the batches that wait go into one entry, and what they weigh."""
+        count = weight = 0
+        for _, more in self._waiting:
+            if count and weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH:
+                break
+            count += 1
+            weight += more
+        return count, weight
 
     def clear(self) -> None:
         """Let go of everything."""

@@ -6,11 +6,12 @@ long it is kept (`gathering`), or what the leader does with it (`intake`).
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from cluster.jobs import Batch
 from cluster.raft import Raft, Role
-from node.driver.gathering import Weighed
+from node.driver.gathering import BATCH_BYTES, MAX_BATCH, Weighed
 from node.driver.intake import Intake
 from node.driver.surroundings import Loop, Peers
 
@@ -58,7 +59,8 @@ class Sending:
         else:
             last = batches[-1][0]
             self._forwards.append(last.first + len(last.commands) - 1)
-            if not self._peers.forward(leader, [batch for batch, _ in batches]):
+            sent = [self._peers.forward(leader, message) for message in _messages(batches)]
+            if not all(sent):
                 self._resend = 0.0  # with the next tick
 
     def applied(self, number: int) -> None:
@@ -97,3 +99,17 @@ class Sending:
     def _send_again(self) -> None:
         self._forwards.clear()
         self.send(list(self._unapplied))
+
+
+def _messages(batches: Sequence[Weighed]) -> Iterator[list[Batch]]:
+    """Deal batches out to messages, none of which is longer than the longest batch."""
+    message: list[Batch] = []
+    size = 0
+    for batch, weight in batches:
+        if message and size + weight + BATCH_BYTES > MAX_BATCH:
+            yield message
+            message, size = [], 0
+        message.append(batch)
+        size += weight + BATCH_BYTES
+    if message:
+        yield message

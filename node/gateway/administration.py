@@ -13,7 +13,7 @@ from cluster.jobs import Cancel, Command, CreateFunction, DropFunction, Job, Set
 from node.configuration import Configuration
 from node.gateway.connection import Connection
 from node.version import VERSION
-from protocol import AdminCommand, ok_line
+from protocol import MAX_FUNCTION, AdminCommand, ok_line
 
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
@@ -60,12 +60,12 @@ class Administration:
         """Bring a change before the table; one that depends on which jobs there are, once it knows of all ends."""
         connection.waiting += 1
         if not isinstance(change, Cancel | DropFunction):
-            self._gateway.driver.propose(change)
+            self._gateway.driver.propose(change, MAX_FUNCTION)
             return
 
         def known() -> None:
             connection.reading_table = False
-            self._gateway.driver.propose(change)
+            self._gateway.driver.propose(change, MAX_FUNCTION)
 
         connection.reading_table = True
         self._gateway.reads.when_all_known(known)

@@ -105,6 +105,7 @@ class Connection(asyncio.Protocol):
         "reading_table",
         "session",
         "submitted",
+        "uploading",
         "waiting",
         "worker",
     )
@@ -128,6 +129,8 @@ class Connection(asyncio.Protocol):
         """Whether the next answer tells how things stand, so that nothing sent after the question may change them."""
         self.submitted = 0
         """Bytes of workload submitted since last nothing was waited for."""
+        self.uploading = False
+        """Whether the last job it submitted travels in parts: what came after it has to wait, or would overtake it."""
         self.heard = 0.0
         """When the incomplete packet at the end of what was received last grew; meaningless if there is none."""
         self.closed = False
@@ -235,7 +238,7 @@ class Connection(asyncio.Protocol):
             message = messages[position]
             if type(message) is Packet:
                 kind = message.kind
-                if self.waiting and (self.reading_table or kind not in PIPELINED):
+                if self.waiting and (self.reading_table or self.uploading or kind not in PIPELINED):
                     break
                 position += 1
                 handler = handlers.get(kind)
@@ -246,7 +249,7 @@ class Connection(asyncio.Protocol):
                 while position < end and type(message := messages[position]) is Packet and message.kind is kind:
                     run.append(message.args)
                     position += 1
-                self._gateway.run_handlers[kind](self, run)
+                position += self._gateway.run_handlers[kind](self, run) - len(run)
             elif self.waiting or self._held_back:
                 break
             else:
@@ -276,6 +279,7 @@ class Connection(asyncio.Protocol):
 
     def _all_answered(self) -> None:
         self.submitted = 0
+        self.uploading = False
         if self._inbox or not self._reading or self._ended:
             self._gateway.resume_later(self)
 

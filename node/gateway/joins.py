@@ -189,7 +189,7 @@ class Joins:
         submit = join.submit
         if join.listens and job is not None:
             self._gateway.telling.listening.discard(submit.session, job)
-        self._driver.propose(msgspec.structs.replace(submit, ticket=join.ticket), len(submit.workload))
+        self._driver.propose_submit(msgspec.structs.replace(submit, ticket=join.ticket))
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

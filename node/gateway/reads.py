@@ -36,6 +36,11 @@ class Reads:
         self._begin(connection)
         self._driver.when_settled(lambda: self._end(connection, answer))
 
+    def when_empty(self, connection: Connection, answer: Callable[[], None]) -> None:
+        """Answer once everything that was brought here before is applied, what is uploaded in parts included."""
+        self._begin(connection)
+        self._driver.when_empty(lambda: self._end(connection, answer))
+
     def when_known(self, connection: Connection, find: Find, answer: Answer) -> None:
         """Answer with a job, as far as any client could know of it by now."""
         self._begin(connection)

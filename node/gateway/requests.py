@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Command, Grab, Identify, Job, Park, Submit
+from node.driver import PART
 from node.gateway.connection import Connection
 from node.gateway.worker import NO_JOB, NOOP
 from protocol import Fault, PacketType, encode_error, encode_response, option_name, parse_epoch, parse_timeout
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
 Handler = Callable[[Connection, list[bytes]], None]
-RunHandler = Callable[[Connection, list[list[bytes]]], None]
+RunHandler = Callable[[Connection, list[list[bytes]]], int]
+"""Tells how many of the packets it has seen to; the others come again once all that it did see to is answered."""
 
 _UNKNOWN_OPTION: Final = encode_error(b"UNKNOWN_OPTION", b"Server does not recognize given option")
 
@@ -72,25 +74,33 @@ class _Requests:
         gateway, driver, on_their_way = self._gateway, self._driver, self._on_their_way
         shortage = gateway.shortage
 
-        def submit(connection: Connection, run: list[list[bytes]]) -> None:
+        def submit(connection: Connection, run: list[list[bytes]]) -> int:
             if not (background or connection.opened):
                 gateway.open_session(connection)
             session = connection.number
             if shortage:
                 submits = [Submit(session, name, unique, data, priority, background) for name, unique, data in run]
                 shortage.submit(connection, submits)
-                return
+                return len(run)
             number = driver.numbered
             commands: list[Command] = []
             size = 0
             for function, unique, workload in run:
+                more = size + len(function) + len(unique) + len(workload)
+                if more > PART:
+                    break
+                size = more
                 number += 1
-                size += len(workload)
                 commands.append(Submit(session, function, unique, workload, priority, background))
                 on_their_way[function] = number
-            connection.waiting += len(run)
+            if not commands:  # the first one alone is too large
+                function, unique, workload = run[0]
+                self._submit(connection, Submit(session, function, unique, workload, priority, background))
+                return 1
+            connection.waiting += len(commands)
             connection.submitted += size
             driver.propose_all(commands, size)
+            return len(commands)
 
         return submit
 
@@ -117,7 +127,9 @@ class _Requests:
             return
         connection.waiting += 1
         connection.submitted += len(command.workload)
-        self._driver.propose(command, len(command.workload))
+        if len(command.workload) > PART:
+            connection.uploading = True
+        self._driver.propose_submit(command)
 
     def _refuse(self, connection: Connection, fault: Fault) -> None:
         """Answer a request that is not fit for the table, in its turn."""
@@ -166,7 +178,7 @@ class _Requests:
     def set_client_id(self, connection: Connection, args: list[bytes]) -> None:
         connection.client_id = args[0]
         self._gateway.worker_of(connection)
-        self._driver.propose_lazily(Identify(connection.number, args[0]))
+        self._driver.propose_lazily(Identify(connection.number, args[0]), len(args[0]))
 
     def can_do(self, connection: Connection, args: list[bytes]) -> None:
         self._can(connection, args[0], 0)
@@ -183,14 +195,14 @@ class _Requests:
         if time_limit:
             worker.timed = True
         worker.abilities.add(function)
-        self._driver.propose_lazily(Can(connection.number, function, time_limit))
+        self._driver.propose_lazily(Can(connection.number, function, time_limit), len(function))
         worker.abilities_number = self._driver.numbered
 
     def cant_do(self, connection: Connection, args: list[bytes]) -> None:
         worker = connection.worker
         if worker is not None:
             worker.abilities.discard(args[0])
-            self._driver.propose_lazily(Cant(connection.number, args[0]))
+            self._driver.propose_lazily(Cant(connection.number, args[0]), len(args[0]))
             worker.abilities_number = self._driver.numbered
             self._gateway.assigning.part(connection, worker)
 

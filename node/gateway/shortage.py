@@ -59,9 +59,9 @@ class Shortage:
         for position, submit in enumerate(submits):
             if not self or self._table.joins(submit):
                 connection.waiting += 1
-                self._driver.propose(submit, len(submit.workload))
+                self._driver.propose_submit(submit)
                 if rest := submits[position + 1 :]:
                     # Its answer comes from the table, and theirs are to come after it.
-                    self._gateway.reads.when_settled(connection, lambda: self._decide(connection, rest))
+                    self._gateway.reads.when_empty(connection, lambda: self._decide(connection, rest))
                 return
             connection.send(refusal)

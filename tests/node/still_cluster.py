@@ -67,7 +67,7 @@ class Member:
     def forward(self, leader: str, batches: list[Batch]) -> bool:
         data = msgspec.msgpack.encode(list(batches))
         return self.cluster.carry(
-            self.name, leader, lambda to: to.driver.offer(self.name, _batches.decode(data), len(data))
+            self.name, leader, lambda to: to.driver.offer(self.name, [(batch, 1) for batch in _batches.decode(data)])
         )
 
     def busy(self, node: str) -> bool:

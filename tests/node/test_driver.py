@@ -93,7 +93,7 @@ class TestDurability:
         monkeypatch.setattr(engine.sink, "flush", lambda: order.append("flush"))
         engine.disk.held = True
         monkeypatch.setattr(timing, "MAX_BATCH_COMMANDS", 1)
-        monkeypatch.setattr(intake, "MAX_BATCH_BYTES", -1)  # each batch is an entry
+        monkeypatch.setattr(intake, "MAX_BATCH", -1)  # each batch is an entry
         engine.driver.propose(create(0))
         engine.driver.propose(create(1))
         engine.loop.settle()
@@ -212,11 +212,11 @@ class TestNumbering:
         assert list(engine.table.functions) == [b"f%d" % number for number in range(8)]
 
     def test_a_batch_is_closed_when_it_is_heavy(self, engine, monkeypatch):
-        monkeypatch.setattr(timing, "MAX_BATCH_BYTES", 100)
-        for size in (60, 60, 500, 1):
+        monkeypatch.setattr(timing, "MAX_BATCH_BYTES", 100 + 2 * timing.COMMAND_BYTES)
+        for size in (60, 30, 60, 1, 60):
             engine.driver.propose(job(workload=bytes(size)), size)
         engine.loop.settle()
-        assert self.batches(engine) == [[(2, 2), (4, 1), (5, 1)]]
+        assert self.batches(engine) == [[(2, 2), (4, 2), (6, 1)]]
 
     def test_stays_right_for_what_is_proposed_between_the_writes_of_a_long_queue(self, engine, monkeypatch):
         monkeypatch.setattr(timing, "MAX_BATCH_COMMANDS", 2)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from node.driver import PART
 from node.gateway import connection as bounds
 from protocol import PacketType as T
 from protocol import encode_request
@@ -106,9 +107,9 @@ class TestBackPressure:
     def test_who_submits_a_lot_of_data_is_not_read_from_until_it_is_on_disk(self, node):
         node.disk.held = True
         client = node.peer()
-        for _ in range(9):
+        for _ in range(17):
             assert client.wire.reading
-            client.say(T.SUBMIT_JOB_BG, b"f", b"", bytes(MEBIBYTE))
+            client.say(T.SUBMIT_JOB_BG, b"f", b"", bytes(PART - 1))
         assert not client.wire.reading
         node.disk.release()
         node.settle()
@@ -180,8 +181,8 @@ class TestStalls:
     def test_who_is_not_read_from_cannot_be_late(self, node):
         node.disk.held = True
         client = node.peer()
-        for _ in range(9):
-            client.say(T.SUBMIT_JOB_BG, b"f", b"", bytes(MEBIBYTE))
+        for _ in range(17):
+            client.say(T.SUBMIT_JOB_BG, b"f", b"", bytes(PART - 1))
         client.send(encode_request(T.ECHO_REQ, b"half")[:-2])
         assert not client.wire.reading
         node.wait(300)

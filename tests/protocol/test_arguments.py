@@ -155,6 +155,7 @@ class TestWhereGearmandLosesTheFraming:
             ("SUBMIT_JOB_BG", b"f" * 513 + b"\0\0x", LARGE_FUNCTION),
             ("SUBMIT_JOB_BG", b"f" * 20000 + b"\0\0x", LARGE_FUNCTION),
             ("SUBMIT_REDUCE_JOB", b"f" * 513 + b"\0u\0r\0a\0x", LARGE_FUNCTION),
+            ("SUBMIT_REDUCE_JOB", b"f\0u\0" + b"r" * 513 + b"\0a\0x", LARGE_FUNCTION),
             ("SUBMIT_JOB_EPOCH", b"f\0" + b"u" * 65 + b"\x000\0x", LARGE_UNIQUE),
             ("CAN_DO", b"f" * 513, LARGE_FUNCTION),
             ("CAN_DO", b"f" * 20000, LARGE_FUNCTION),

@@ -43,12 +43,6 @@ KNOWN: dict[str, Known] = {
         "for no reason",
         awake=True,
     ),
-    "burst": Known(
-        {"burst": 1},
-        "several large jobs become one entry that is longer than the longest message: it is never sent",
-        "too long for the mesh",
-        scaled=True,
-    ),
     "slow leader": Known(
         {"slow_leader": 5},
         "a leader whose disk is slow goes on leading, and everybody waits for its disk",

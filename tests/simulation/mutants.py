@@ -24,6 +24,7 @@ NETS = {
     "cluster/raft": ("tests/cluster/raft",),
     "cluster/jobs": ("tests/cluster/jobs",),
     "cluster/formation": ("tests/cluster/formation",),
+    "cluster/mesh": ("tests/cluster/mesh/test_parts.py", "tests/cluster/mesh/test_flow.py"),
     "node/": (
         "tests/node/driver",
         "tests/node/test_relay.py",
@@ -37,6 +38,8 @@ NETS = {
         "tests/node/test_cluster.py",
         "tests/node/test_races.py",
         "tests/node/test_gateway_connections.py",
+        "tests/node/test_bounds.py",
+        "tests/node/test_peers.py",
     ),
 }
 """The tests that stand behind the simulator, by the mutated package."""
@@ -805,7 +808,7 @@ MUTANTS = (
     Mutant(
         "an answer overtakes one that is awaited",
         "node/gateway/connection.py",
-        "                if self.waiting and (self.reading_table or kind not in PIPELINED):\n",
+        "                if self.waiting and (self.reading_table or self.uploading or kind not in PIPELINED):\n",
         "                if False:\n",
     ),
     Mutant(
@@ -1085,6 +1088,88 @@ MUTANTS = (
         "                self._introduce(node)",
         "admission",
         simulated=True,
+    ),
+    # Bounds in bytes
+    Mutant(
+        "large workloads go to the table in one piece",
+        "node/driver/gathering.py",
+        "        if len(submit.workload) > PART:\n",
+        "        if not submit:\n",
+        "sizes",
+        simulated=True,
+    ),
+    Mutant(
+        "a batch is closed after it has become too heavy",
+        "node/driver/gathering.py",
+        "        size += COMMAND_BYTES\n        if self._gathered_bytes + size > MAX_BATCH_BYTES and self._gathering:",
+        "        size += COMMAND_BYTES\n        if self._gathered_bytes > MAX_BATCH_BYTES:",
+    ),
+    Mutant(
+        "an entry takes in all batches that wait",
+        "node/driver/intake.py",
+        "if count and weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH:",
+        "if count and weight < 0:",
+        "sizes",
+    ),
+    Mutant(
+        "an entry is encoded before there is room for it",
+        "node/driver/intake.py",
+        "            if not self._raft.room:\n                break",
+        "            if not self._raft:\n                break",
+    ),
+    Mutant(
+        "all parts of a workload are on their way at once",
+        "node/driver/uploads.py",
+        "bool(self._waiting) and self._on_their_way < WINDOW",
+        "bool(self._waiting)",
+    ),
+    Mutant(
+        "one workload goes to its end before the next begins",
+        "node/driver/uploads.py",
+        "        self._waiting.append(upload)\n        return Part",
+        "        self._waiting.appendleft(upload)\n        return Part",
+    ),
+    Mutant(
+        "uploads outlive their incarnation on the node",
+        "node/driver/gathering.py",
+        "        self._uploads.clear()\n",
+        "",
+    ),
+    Mutant(
+        "uploads outlive their incarnation in the table",
+        "cluster/jobs/table.py",
+        "            self.pieces.drop(upload.pieces)\n        node.uploads.clear()",
+        "            return",
+    ),
+    Mutant(
+        "pieces of a workload are kept after its job has ended",
+        "cluster/jobs/lifecycle.py",
+        "        if job.pieces:\n            self.pieces.drop(job.pieces)\n",
+        "",
+    ),
+    Mutant(
+        "packets overtake the upload before them",
+        "node/gateway/connection.py",
+        "(self.reading_table or self.uploading or kind not in PIPELINED)",
+        "(self.reading_table or kind not in PIPELINED)",
+    ),
+    Mutant(
+        "batches of any size are taken from another node",
+        "node/peers.py",
+        "    if len(data) > MAX_BATCHES:",
+        "    if not data:",
+    ),
+    Mutant(
+        "a message that is too long is dropped in silence",
+        "cluster/mesh/mesh.py",
+        "        if drop is not Drop.NO_LINK:\n            self",
+        "        if not drop:\n            self",
+    ),
+    Mutant(
+        "the longest message of a lane is that of all lanes",
+        "cluster/mesh/settings.py",
+        "return self.max_message, self.max_report, self.max_message, self.max_message",
+        "return self.max_report, self.max_report, self.max_report, self.max_report",
     ),
 )
 

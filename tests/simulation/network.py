@@ -229,8 +229,6 @@ class Network:
         self.full = 0.0
         """How often there is no room for a report."""
         self.limits: Limits = sizes.limits(1)
-        self.of_its_own: dict[str, Limits] = {}
-        """The limits of nodes that have others."""
         self.pace = 125.0
         """Of each link, one way, in bytes per microsecond."""
         self.kernel, self.window = sizes.KERNEL, sizes.WINDOW
@@ -285,7 +283,7 @@ class Network:
         if not self.refused:
             return ""
         last = self.refused[-1]
-        most = self.of_its_own.get(last.sender, self.limits).max_message
+        most = self.limits.longest()[last.lane]
         return (
             f"; {len(self.refused)} messages were too long for the mesh, the last one of {last.size} bytes from"
             f" {last.sender} to {last.to}, {most} at most"
@@ -339,13 +337,14 @@ class Network:
     def carry(self, link: Link, sender: str, lane: Lane, data: bytes) -> bool:
         """Take a message; what becomes of it is chance's business. False: there is no room for it."""
         to, size = link.other(sender), len(data)
-        limits = self.of_its_own.get(sender, self.limits)
+        limits = self.limits
         if self._journal.on:
             self._journal.write(sender, f"-> {to}", brief(data))
-        if size > limits.max_message:
+        longest = limits.longest()[lane]
+        if size > longest:
             self.refused.append(Refused(self._schedule.now, sender, to, lane, size))
             if self._journal.on:
-                self._journal.write(sender, "TOO LONG", f"{size} bytes for {to}, {limits.max_message} at most")
+                self._journal.write(sender, "TOO LONG", f"{size} bytes for {to}, {longest} at most")
             return False
         waiting = self.waiting(link, sender, lane)
         if waiting and waiting + size + OVERHEAD > limits.lanes()[lane]:

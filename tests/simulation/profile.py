@@ -31,7 +31,7 @@ KINDS: dict[str, dict[str, int]] = {
         "member": 12, "crash": 2, "fuse": 3, "isolate": 2, "partial": 1, "transfer": 1, "noise": 1, "links": 1,
     },
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
-    "sizes": {"isolate": 2, "nap": 3, "crash": 1, "slow": 1, "links": 1, "transfer": 1},
+    "sizes": {"burst": 2, "isolate": 2, "nap": 3, "crash": 1, "slow": 1, "links": 1, "transfer": 1},
     "naps": {"nap": 6, "transfer": 1},
     "hangs": {"hang": 5, "slow": 3, "crash": 1},
     "rot": {"rot": 6, "crash": 3, "isolate": 1},
@@ -192,9 +192,15 @@ def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:
         tuning["node.driver.gathering", "MAX_WRITE_BATCHES"] = random.choice((1, 2))
         tuning["node.driver.gathering", "CROWD"] = random.choice((1, 3, 8))
     if random.random() < 0.3:
-        tuning["node.driver.intake", "MAX_BATCH_BYTES"] = random.choice((1, 100, 6000))
+        tuning["node.driver.intake", "MAX_BATCH"] = random.choice((1, 100, 6000))
         tuning["node.driver.intake", "MAX_WAITING"] = random.choice((100, 6000))
         tuning["node.driver.sending", "MAX_FORWARDS"] = random.choice((1, 2, 8))
+    if random.random() < 0.4:
+        # Workloads of a few bytes that travel in parts.
+        part = random.choice((100, 500, 2000))
+        for module in ("node.driver.uploads", "node.driver.gathering", "node.gateway.requests"):
+            tuning[module, "PART"] = part
+        tuning["node.driver.uploads", "WINDOW"] = random.choice((1, 1000, 4000))
     if random.random() < 0.4:
         # Connections that are soon full, or have soon had their turn.
         tuning["node.gateway.connection", "QUOTA"] = random.choice((1, 2, 5))

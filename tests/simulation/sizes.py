@@ -20,8 +20,6 @@ SCALE: Final = 256
 """By how much everything in bytes is smaller in a scaled world: 64 MiB are 256 KiB."""
 MAX_PACKET: Final = 64 << 20
 """The largest packet, as a node's configuration has it by default."""
-MESSAGE_OVERHEAD: Final = 32 << 20
-"""As `node.links` has it."""
 MAX_UNREAD: Final = 64 << 20
 """Bytes besides a packet that a connection may leave unread (`node.gateway.gateway`)."""
 KERNEL: Final = 192 << 10
@@ -42,14 +40,18 @@ _BOUNDS: Final = (
     ("node.driver.gathering", "MAX_BACKLOG"),
     ("node.driver.gathering", "MAX_BATCH_BYTES"),
     ("node.driver.gathering", "MAX_WRITE_BYTES"),
-    ("node.driver.intake", "MAX_BATCH_BYTES"),
+    ("node.driver.gathering", "PART"),
+    ("node.driver.intake", "MAX_BATCH"),
     ("node.driver.intake", "MAX_WAITING"),
     ("node.driver.mirroring", "MIRROR_LOG_BYTES"),
+    ("node.driver.sending", "MAX_BATCH"),
+    ("node.driver.uploads", "PART"),
+    ("node.driver.uploads", "WINDOW"),
     ("node.gateway.connection", "MAX_SUBMITTED"),
     ("node.gateway.connection", "WRITE_HIGH"),
     ("node.gateway.connection", "WRITE_LOW"),
+    ("node.gateway.requests", "PART"),
     ("node.peers", "LONG"),
-    ("node.peers", "MANY_BYTES"),
     ("node.relay", "MAX_GATHERED"),
     ("node.relay", "MAX_UNACKNOWLEDGED"),
 )
@@ -63,12 +65,13 @@ def bounds(scale: int) -> dict[tuple[str, str], float]:
     return {(module, name): getattr(importlib.import_module(module), name) // scale for module, name in _BOUNDS}
 
 
-def limits(scale: int, max_packet: int = MAX_PACKET) -> Limits:
-    """Give the mesh's limits of a node with this `max_packet` (before it is scaled), as `node.links` makes them."""
-    usual = Limits(max_message=max_packet + MESSAGE_OVERHEAD)
+def limits(scale: int) -> Limits:
+    """Give the mesh's limits."""
+    usual = Limits()
     consensus, reports, snapshots, entries = (size // scale for size in usual.lanes())
     return Limits(
         max_message=usual.max_message // scale,
+        max_report=usual.max_report // scale,
         consensus=consensus,
         reports=reports,
         snapshots=snapshots,

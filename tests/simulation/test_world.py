@@ -59,7 +59,7 @@ class TestALink:
     def test_takes_time_for_what_is_large(self):
         schedule, _, ends = linked()
         began = schedule.now
-        assert ends["amesh"].send("b", Lane.ENTRIES, bytes(sizes.MAX_PACKET // sizes.SCALE))
+        assert ends["amesh"].send("b", Lane.REPORTS, bytes(sizes.MAX_PACKET // sizes.SCALE))
         schedule.run(began + 5 * SECOND)
         ((size, at),) = ends["b"].received_at
         assert size == sizes.MAX_PACKET // sizes.SCALE
@@ -68,7 +68,7 @@ class TestALink:
     def test_lets_heartbeats_pass_what_is_large(self):
         schedule, _, ends = linked()
         began = schedule.now
-        ends["amesh"].send("b", Lane.ENTRIES, bytes(sizes.MAX_PACKET // sizes.SCALE))
+        ends["amesh"].send("b", Lane.REPORTS, bytes(sizes.MAX_PACKET // sizes.SCALE))
         ends["amesh"].send("b", Lane.CONSENSUS, b"beat")
         schedule.run(began + 5 * SECOND)
         (size, at), _ = ends["b"].received_at
@@ -128,5 +128,5 @@ class TestAScaledWorld:
         assert sizes.consensus(sizes.SCALE)["max_append_bytes"] == sizes.consensus(1)["max_append_bytes"] // sizes.SCALE
         assert all(value > 0 for value in sizes.bounds(sizes.SCALE).values())
 
-    def test_leaves_room_for_the_largest_packet_in_a_message(self):
-        assert max(sizes.SCALED_WEIGHTS) < sizes.limits(sizes.SCALE).max_message
+    def test_leaves_room_for_the_largest_packet_in_a_report(self):
+        assert max(sizes.SCALED_WEIGHTS) < sizes.limits(sizes.SCALE).max_report

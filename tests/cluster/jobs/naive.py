@@ -6,6 +6,8 @@ It says what is right; it is not for speed, and shares nothing with the table bu
 
 from dataclasses import dataclass, field
 
+import msgspec
+
 from cluster.jobs import (
     Alarm,
     Batch,
@@ -21,6 +23,7 @@ from cluster.jobs import (
     NodeDown,
     NodeUp,
     Park,
+    Part,
     Prefetch,
     Progress,
     Proposal,
@@ -62,6 +65,7 @@ class NaiveNode:
     max_packet: int = 0
     short_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     sessions: list[NaiveSession] = field(default_factory=list)
+    uploads: dict[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -177,8 +181,11 @@ class NaiveTable:
             case CantAny():
                 if session is not None:
                     session.abilities = []
+            case Part():
+                node.uploads[command.upload] = node.uploads.get(command.upload, b"") + command.data
             case Submit():
-                self.submit(node, session, command)
+                workload = node.uploads.pop(command.upload, b"") + command.workload
+                self.submit(node, session, msgspec.structs.replace(command, workload=workload))
             case Grab():
                 self.grab(node, session, command)
             case Prefetch():
@@ -277,6 +284,7 @@ class NaiveTable:
     def end_node(self, node: NaiveNode) -> None:
         node.up = False
         node.short_of = {}
+        node.uploads = {}
         self.end_sessions(sorted(node.sessions, key=lambda session: session.number))
         self.told = [(name, effect) for name, effect in self.told if name != node.name]
 

@@ -27,6 +27,7 @@ from cluster.jobs import (
     NodeDown,
     NodeUp,
     Park,
+    Part,
     Prefetch,
     Progress,
     Proposal,
@@ -52,7 +53,7 @@ WORKLOADS = (b"", b"x", b"y", b"x" * 4095, b"x" * 4096, b"y" * 5000)
 OFTEN = ("submit", "submit many", "grab", "park", "take", "finish", "unreserve")
 SELDOM = (
     *("submit for later", "prefetch", "all park", "progress", "can", "cannot", "close", "open", "cancel", "limit"),
-    *("create or drop", "alarm"),
+    *("create or drop", "alarm", "upload", "submit what was uploaded"),
 )
 nodes = st.sampled_from(NODES)
 sessions = st.integers(1, 3)
@@ -183,6 +184,11 @@ class TableMachine(RuleBasedStateMachine):
             case "submit for later":
                 due = self.time + (0, 1, 500, 2000)[pick % 4]
                 return [Submit(0, function, b"v" * (pick % 2), b"later", 1, background=True, due=due, reducer=b"r")]
+            case "upload":
+                return [Part(1 + pick % 3, b"%d, " % pick)]
+            case "submit what was uploaded":
+                unique, workload = (b"", b"u", b"-")[pick % 3], WORKLOADS[pick % 6]
+                return [Submit(session, function, unique, workload, 1, background=pick % 2 > 0, upload=1 + pick % 3)]
             case "grab":
                 return [Grab(session, max(0, pick - 8))]
             case "prefetch":
@@ -350,8 +356,11 @@ class TableMachine(RuleBasedStateMachine):
         for disk in (self.disk, self.restored_disk):
             table, _ = disk.read("a")
             assert digest(table) == digest(self.table)
-            big = {job.number for job in table.jobs.values() if len(job.workload) >= 4096}
-            assert set(disk.payloads) == big
+            big = {job.number for job in table.jobs.values() if len(job.workload) >= 4096 and not job.pieces}
+            pieces = [piece for job in table.jobs.values() for piece in job.pieces]
+            pieces += [piece for node in table.nodes.values() for up in node.uploads.values() for piece in up.pieces]
+            assert len(set(pieces)) == len(pieces)
+            assert set(disk.payloads) == big.union(-piece for piece in pieces)
 
 
 TestAgainstModel = TableMachine.TestCase

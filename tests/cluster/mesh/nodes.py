@@ -171,4 +171,10 @@ def changed(struct, **fields):
     return msgspec.structs.replace(struct, **fields)
 
 
-SMALL = Limits(max_message=4 * 1024 * 1024, consensus=256 * 1024, reports=256 * 1024, snapshots=256 * 1024)
+SMALL = Limits(
+    max_message=4 * 1024 * 1024,
+    max_report=4 * 1024 * 1024,
+    consensus=256 * 1024,
+    reports=256 * 1024,
+    snapshots=256 * 1024,
+)

@@ -5,7 +5,8 @@ import os
 import socket
 
 from cluster.mesh import Lane
-from tests.cluster.mesh.nodes import DEFAULT, SMALL, changed, eventually
+from cluster.mesh.settings import MAX_MESSAGE
+from tests.cluster.mesh.nodes import DEFAULT, SMALL, eventually
 
 MIB = 1024 * 1024
 
@@ -14,14 +15,14 @@ class TestABigMessage:
     async def test_does_not_hold_up_messages_of_other_lanes_that_are_sent_after_it(self, nodes):
         one, two = await nodes.pair()
         big = os.urandom(32 * MIB)
-        assert one.send(two, big, Lane.SNAPSHOTS)
+        assert one.send(two, big, Lane.REPORTS)
         arriving = two.link(one)._inbox._sizes
-        await eventually(lambda: arriving[Lane.SNAPSHOTS] > 0)
+        await eventually(lambda: arriving[Lane.REPORTS] > 0)
         one.send(two, b"heartbeat", Lane.CONSENSUS)
-        one.send(two, b"result", Lane.REPORTS)
+        one.send(two, b"piece", Lane.SNAPSHOTS)
         await two.has_got(3)
-        assert two.got[:2] == [("a", Lane.CONSENSUS, b"heartbeat"), ("a", Lane.REPORTS, b"result")]
-        assert two.got[2] == ("a", Lane.SNAPSHOTS, big)
+        assert two.got[:2] == [("a", Lane.CONSENSUS, b"heartbeat"), ("a", Lane.SNAPSHOTS, b"piece")]
+        assert two.got[2] == ("a", Lane.REPORTS, big)
 
     async def test_lets_each_of_many_messages_of_consensus_pass_as_it_is_sent(self, nodes):
         one, two = await nodes.pair()
@@ -48,12 +49,20 @@ class TestABigMessage:
             assert one.send(two, bytes(SMALL.max_message), lane)
         await two.has_got(3)
 
-    async def test_is_64_mib_and_what_goes_with_it_by_default(self, nodes):
+    async def test_is_one_of_the_log_or_the_report_of_a_larger_result(self, nodes):
         one, two = await nodes.pair()
-        data = bytes(64 * MIB + 1000)
-        assert one.send(two, data, Lane.CONSENSUS)
-        await two.has_got(1)
-        assert two.got == [("a", Lane.CONSENSUS, data)]
+        entry, result = bytes(MAX_MESSAGE), bytes(64 * MIB + 1000)
+        assert one.send(two, entry, Lane.ENTRIES)
+        assert one.send(two, result, Lane.REPORTS)
+        await two.has_got(2)
+        assert sorted(two.got) == [("a", Lane.REPORTS, result), ("a", Lane.ENTRIES, entry)]
+
+    async def test_that_is_too_long_is_an_error_that_somebody_sees(self, nodes, logs):
+        one, two = await nodes.pair()
+        assert not one.send(two, bytes(MAX_MESSAGE + 1), Lane.ENTRIES)
+        (line,) = [line for line in logs if line["event"] == "message_dropped"]
+        assert (line["log_level"], line["node"], line["lane"]) == ("error", "b", "entries")
+        assert (line["bytes"], line["limit"]) == (MAX_MESSAGE + 1, MAX_MESSAGE)
 
     async def test_that_is_longer_than_the_peer_takes_costs_the_link(self, nodes, logs):
         one, two = await nodes.start("a"), await nodes.start("b", limits=SMALL)
@@ -95,5 +104,5 @@ class TestAPeerThatDoesNotRead:
 
 class TestDefaults:
     def test_are_bounds_of_each_lane(self):
-        assert DEFAULT.lanes() == (32 * MIB, 128 * MIB + 65 * MIB, 4 * MIB, 130 * MIB)
-        assert changed(DEFAULT, reports=1).lanes()[1] == 1
+        assert DEFAULT.lanes() == (8 * MIB, 192 * MIB, 4 * MIB, 96 * MIB)
+        assert DEFAULT.longest() == (4 * MIB, 528 * MIB, 4 * MIB, 4 * MIB)

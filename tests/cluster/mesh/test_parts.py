@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cluster.mesh import Introduction, Lane
 from cluster.mesh.errors import ProtocolError
 from cluster.mesh.handshake import Refused, Standing, Taken
-from cluster.mesh.outbox import MAX_FRAME, SHARE, Outbox
+from cluster.mesh.outbox import MAX_FRAME, SHARE, Drop, Outbox
 from cluster.mesh.pairing import Pairing
 from cluster.mesh.records import HEADER, Inbox, Ping, encode_control
 from cluster.mesh.refusals import Refusals
@@ -57,7 +57,7 @@ class Received:
     def __init__(self, max_message=10 * SHARE):
         self.messages = []
         self.words = []
-        self.inbox = Inbox(lambda lane, data: self.messages.append((lane, data)), self.words.append, max_message)
+        self.inbox = Inbox(lambda lane, data: self.messages.append((lane, data)), self.words.append, (max_message,) * 4)
 
     def drain(self, outbox):
         """Pass all frames on; give what each brought."""
@@ -71,7 +71,7 @@ class Received:
 
 
 def outbox(*bounds, max_message=10 * SHARE):
-    return Outbox(bounds or (20 * SHARE,) * 4, max_message)
+    return Outbox(bounds or (20 * SHARE,) * 4, (max_message,) * 4)
 
 
 class TestLanes:
@@ -85,10 +85,10 @@ class TestLanes:
         )
     )
     def test_keep_their_order_and_lose_nothing(self, plan):
-        box, end = Outbox((1 << 40,) * 4, 1 << 30), Received()
+        box, end = Outbox((1 << 40,) * 4, (1 << 30,) * 4), Received()
         sent = [(lane, bytes([number % 256]) * size) for number, (lane, size) in enumerate(plan)]
         for lane, data in sent:
-            assert box.put(lane, data)
+            assert box.put(lane, data) is None
         end.drain(box)
         for lane in Lane:
             assert [data for at, data in end.messages if at is lane] == [data for at, data in sent if at is lane]
@@ -130,21 +130,21 @@ class TestLanes:
 
     def test_are_bounded_each_on_its_own(self):
         box = outbox(1000, 2000, 3000)
-        assert box.put(Lane.CONSENSUS, bytes(900))
-        assert not box.put(Lane.CONSENSUS, bytes(100))
-        assert box.put(Lane.REPORTS, bytes(1900))
+        assert box.put(Lane.CONSENSUS, bytes(900)) is None
+        assert box.put(Lane.CONSENSUS, bytes(100)) is Drop.FULL
+        assert box.put(Lane.REPORTS, bytes(1900)) is None
         box.next_frame()
-        assert box.put(Lane.CONSENSUS, bytes(100))
+        assert box.put(Lane.CONSENSUS, bytes(100)) is None
 
     def test_take_any_message_that_is_not_too_long_when_they_are_empty(self):
         box = outbox(1000, 1000, 1000, 1000)
-        assert box.put(Lane.SNAPSHOTS, bytes(10 * SHARE))
-        assert not box.put(Lane.SNAPSHOTS, b"")
-        assert not box.put(Lane.CONSENSUS, bytes(10 * SHARE + 1))
+        assert box.put(Lane.SNAPSHOTS, bytes(10 * SHARE)) is None
+        assert box.put(Lane.SNAPSHOTS, b"") is Drop.FULL
+        assert box.put(Lane.CONSENSUS, bytes(10 * SHARE + 1)) is Drop.TOO_LONG
 
     def test_do_not_take_empty_messages_without_bound(self):
         box = outbox(1000, 1000, 1000, 1000)
-        assert sum(box.put(Lane.REPORTS, b"") for _ in range(1000)) < 20
+        assert sum(box.put(Lane.REPORTS, b"") is None for _ in range(1000)) < 20
 
 
 class TestRecordsFromAPeerThatIsWrong:

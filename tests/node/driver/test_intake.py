@@ -3,7 +3,7 @@
 import pytest
 
 from cluster.jobs import Batch, Identify, JobTable, NodeUp, decode_proposal, propose
-from cluster.raft import NotLeaderError, OverloadedError, Position
+from cluster.raft import NotLeaderError, Position
 from node.driver import intake as module
 from node.driver.gathering import MAX_WRITE_BATCHES
 from node.driver.intake import Intake
@@ -15,6 +15,7 @@ class Log:
     def __init__(self) -> None:
         self.entries: list[bytes] = []
         self.error: Exception | None = None
+        self.room = 1 << 20
 
     def propose(self, data: bytes) -> Position:
         if self.error is not None:
@@ -126,23 +127,27 @@ class TestBatches:
 
 class TestAnEntry:
     def test_holds_no_more_than_fits(self, scene, monkeypatch):
-        monkeypatch.setattr(module, "MAX_BATCH_BYTES", 10)
+        monkeypatch.setattr(module, "BATCH_BYTES", 0)
+        monkeypatch.setattr(module, "MAX_BATCH", 10)
         for number, weight in enumerate((4, 6, 1, 30, 1), 1):
             scene.offer(number, weight=weight)
         assert [len(batches) for batches in scene.enter()] == [2, 1, 1, 1]
 
     def test_is_one_of_a_few_in_one_write(self, scene, monkeypatch):
-        monkeypatch.setattr(module, "MAX_BATCH_BYTES", 1)
+        monkeypatch.setattr(module, "MAX_BATCH", 1)
         for number in range(1, MAX_WRITE_BATCHES + 3):
             scene.offer(number)
         assert len(scene.enter()) == MAX_WRITE_BATCHES
         assert len(scene.enter()) == 2
 
-    def test_that_is_too_much_at_present_is_kept(self, scene):
+    def test_that_there_is_no_room_for_is_not_even_encoded(self, scene, monkeypatch):
         scene.offer(1)
-        scene.log.error = OverloadedError("too much")
+        scene.log.room = 0
+        encode, encoded = module.encode_proposal, []
+        monkeypatch.setattr(module, "encode_proposal", lambda proposal: encoded.append(proposal) or encode(proposal))
         assert scene.enter() == []
-        scene.log.error = None
+        assert encoded == []
+        scene.log.room = 1
         assert scene.enter() == [[("b", 1, 1, 1)]]
 
     def test_that_is_refused_is_forgotten_with_all_that_came(self, scene):

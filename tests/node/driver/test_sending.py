@@ -98,8 +98,8 @@ class TestALeader:
         other = Lonely()
         ((_, batches),) = [(leader, found) for leader, found in [*_opening(other)]]
         node.lead()
-        node.driver.offer("c", [_named(batch, "c") for batch in batches], 10)
-        node.driver.offer("c", [_named(batch, "d") for batch in batches], 10)
+        node.driver.offer("c", [(_named(batch, "c"), 5) for batch in batches])
+        node.driver.offer("c", [(_named(batch, "d"), 5) for batch in batches])
         node.loop.settle()
         node.acknowledge()
         assert node.table.nodes["c"].up
@@ -107,20 +107,20 @@ class TestALeader:
 
     def test_that_does_not_lead_takes_nothing_in(self, node):
         ((_, batches),) = _opening(Lonely())
-        node.driver.offer("c", [_named(batch, "c") for batch in batches], 10)
+        node.driver.offer("c", [(_named(batch, "c"), 5) for batch in batches])
         node.lead()
         node.acknowledge()
         assert "c" not in node.table.nodes
 
     def test_that_is_deposed_lets_go_of_what_was_not_in_the_log_and_takes_it_when_it_leads_again(self, node):
         ((_, batches),) = _opening(Lonely())
-        theirs = [_named(batch, "c") for batch in batches]
+        theirs = [(_named(batch, "c"), 5) for batch in batches]
         node.lead()
         node.acknowledge()
         node.disk.held = True
         node.driver.propose(CreateFunction(1, b"f"))
         node.wait(0.01)
-        node.driver.offer("c", theirs, 10)
+        node.driver.offer("c", theirs)
         node.loop.settle()
         assert "c" not in node.table.nodes
         node.index, node.previous = node.raft.commit, node.raft.entry_term(node.raft.commit)
@@ -130,7 +130,7 @@ class TestALeader:
         node.disk.release()
         node.loop.settle()
         node.lead()
-        node.driver.offer("c", theirs, 10)
+        node.driver.offer("c", theirs)
         node.loop.settle()
         node.acknowledge()
         assert node.table.nodes["c"].up
