@@ -25,7 +25,7 @@ TICK: Final = 0.1
 """Seconds between two looks at the memory."""
 DISK_INTERVAL: Final = 1.0
 """Seconds between two looks at the disk, when little is written."""
-MUCH_WRITTEN: Final = 4 << 20
+MUCH_WRITTEN: Final = 1 << 20
 """Bytes of log after which the disk is looked at sooner."""
 TRIM_INTERVAL: Final = 1.0
 """Seconds between two attempts to give memory back, while the process is close to its mark."""

@@ -13,14 +13,16 @@ import socket
 import sys
 import time
 from collections.abc import Coroutine, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 import uvloop
 
-from cluster.jobs import NodeUp
+from cluster.jobs import Alarm, NodeUp, Resource
 from cluster.raft import Message, Raft, RaftConfig
-from cluster.storage import StorageError, StorageThread, Store
+from cluster.storage import DiskFullError, StorageError, StorageThread, Store
 from node import logs
 from node.binding import bind, bind_one, bound_address
 from node.configuration import Configuration
@@ -30,6 +32,7 @@ from node.driver import Peers as DriverPeers
 from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
 from node.links import Links
+from node.machine import disk_room
 from node.membership import Membership
 from node.monitor import Monitor
 from node.offload import Offloading
@@ -51,6 +54,10 @@ HANDOVER_TIME: Final = 3.0
 """Seconds that a stopping leader waits for another node to lead."""
 SETTLING_TIME: Final = 5.0
 """Seconds that a stopping node waits for its last words to get into the table, where that depends on others."""
+ROOM_TO_OPEN: Final = 16 << 20
+"""Bytes of disk space that are waited for where the database could not be opened for want of it."""
+ROOM_CHECK: Final = 1.0
+"""Seconds between two looks at that."""
 QUORUM_CHECK: Final = 0.1
 """Seconds between two looks at whether these others are still there."""
 
@@ -76,12 +83,25 @@ def run(configuration: Configuration) -> int:
                 bind_one(configuration.http, "; --http names another address for the site, or none")
             )
         drop_privileges(configuration.user)
-        try:
-            store = Store.open(configuration.data_dir)
-        except StorageError as error:
-            raise RecoveryError(str(error)) from error
+        store = _open(configuration.data_dir)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Server(configuration, store, listeners, mesh, site).serve())
+
+
+def _open(directory: Path) -> Store:
+    """Open the store; on a full disk, as soon as there is room."""
+    waiting = False
+    while True:
+        try:
+            return Store.open(directory)
+        except DiskFullError as error:
+            if not waiting:
+                log.warning("disk_full", why=str(error))
+            waiting = True
+            while disk_room(directory).free < ROOM_TO_OPEN:
+                time.sleep(ROOM_CHECK)
+        except StorageError as error:
+            raise RecoveryError(str(error)) from error
 
 
 class _Server:
@@ -190,7 +210,7 @@ class _Server:
             loop=loop,
             offload=Offloading(loop),
             written=lambda: driver.applied_bytes,
-            changed=driver.alarm,
+            changed=partial(self._alarmed, driver, disk),
         )
         self._status.monitor = monitor
         disk.start()
@@ -260,6 +280,11 @@ class _Server:
             on_failure=self._failed,
             **callbacks,
         )
+
+    def _alarmed(self, driver: Driver, disk: StorageThread, alarm: Alarm) -> None:
+        driver.alarm(alarm)
+        if alarm.resource == Resource.DISK:
+            disk.keep_free_pages(keep=not alarm.mark)
 
     # -- what the driver and the doors say ----------------------------------------------------------------------------
 

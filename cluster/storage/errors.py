@@ -1,6 +1,7 @@
 """The ways in which storage can fail, each with a message that says what to do.
 
-Not for: recovering from them. Every one of these stops the node; the rest of the cluster goes on without it.
+Every one of these but a full disk stops the node; the rest of the cluster goes on without it. Not for: recovering from
+them.
 """
 
 import errno
@@ -34,7 +35,7 @@ class CorruptionError(StorageError):
 
 
 class DiskFullError(StorageError):
-    """A write did not fit on the file system."""
+    """A write did not fit on the file system. It may be tried again: nothing of it was written, and nothing is lost."""
 
 
 class DiskFailureError(StorageError):
@@ -53,6 +54,8 @@ class ClosedError(StorageError):
     """A view of the mirror was closed, perhaps with its store, while it was still being read."""
 
 
+_SYNC_FAILED = (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+"""What was written before may be lost then, on a full disk as on any other: that is not tried again."""
 _CORRUPT = (
     "Stop using this directory, keep a copy, and let the node join again with an empty one; alone: restore a backup."
 )
@@ -81,7 +84,9 @@ def from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     detail = f"{error} ({name})"
     primary = code & 0xFF
-    if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and _no_space(path.parent)):
+    if primary == sqlite3.SQLITE_FULL:
+        return _full(path, detail)
+    if primary == sqlite3.SQLITE_IOERR and code not in _SYNC_FAILED and _no_space(path.parent):
         return _full(path, detail)
     if primary == sqlite3.SQLITE_NOTADB:
         return corrupt(path, f"its header is not a database's, {detail}")
@@ -104,7 +109,7 @@ def from_sqlite(error: sqlite3.Error, path: Path) -> StorageError:
 def _full(path: Path, detail: str) -> DiskFullError:
     return DiskFullError(
         f"no space left for {path}: {detail}. Nothing acknowledged is lost. Make room on the file system (or raise the "
-        "quota) and restart the node."
+        "quota): the node waits for it."
     )
 
 

@@ -16,6 +16,7 @@ from cluster.log import Entry, HardState
 from cluster.storage import format as file_format
 from cluster.storage.blobs import BlobTable, portions
 from cluster.storage.errors import (
+    DiskFullError,
     MisuseError,
     StorageError,
     UnusableSnapshotError,
@@ -77,8 +78,13 @@ class Store:
             raise from_os(error, directory) from error
         lock = DirectoryLock(directory)
         try:
-            store = cls(directory, lock, file_format.open_database(directory, connection))
-            store._load()
+            db = file_format.open_database(directory, connection)
+            try:
+                store = cls(directory, lock, db)
+                store._load()
+            except BaseException:
+                file_format.abandon(db)
+                raise
         except BaseException:
             lock.release()
             raise
@@ -307,6 +313,10 @@ class Store:
         with self._guard():
             return self._upkeep.step()
 
+    def keep_free_pages(self, *, keep: bool) -> None:
+        """Let `upkeep` keep some free space in the file for the next burst, or give all of it back."""
+        self._upkeep.keep_free_pages(keep=keep)
+
     @property
     def upkeep_overdue(self) -> bool:
         """Tell whether a step of `upkeep` must not wait for a quiet moment any longer, or the files would grow."""
@@ -418,7 +428,7 @@ class Store:
     def _transaction(self) -> Iterator[None]:
         """Do all of the body or, when it fails, nothing: the file is then abandoned, so nothing is rolled back.
 
-        A snapshot that is of no use is not a failure of the disk: that is rolled back.
+        A snapshot that is of no use is not a failure of the disk: that is rolled back, as what finds no room is.
         """
         self._db.execute("BEGIN IMMEDIATE")
         try:
@@ -430,19 +440,34 @@ class Store:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
-        """Make the first failure the last thing that this store does."""
+        """Make the first failure the last thing that this store does, unless it is that there is no room.
+
+        Then nothing was written, and what was asked for may be asked for again.
+        """
         if self._failure is not None:
             raise self._failure
         try:
             yield
         except sqlite3.Error as error:
-            self._fail(from_sqlite(error, self.path), error)
+            failure = from_sqlite(error, self.path)
+            if isinstance(failure, DiskFullError) and self._roll_back():
+                raise failure from error
+            self._fail(failure, error)
         except UnusableSnapshotError:
             raise
         except StorageError as error:
             self._fail(error, error.__cause__)
         except Exception as error:  # noqa: BLE001  # whatever broke a write off has left a transaction open
             self._fail(StorageError(f"working on {self.path} was broken off by {error!r}"), error)
+
+    def _roll_back(self) -> bool:
+        """End the transaction that found no room, if SQLite has not done that; tell whether that was possible."""
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            return False
+        return True
 
     def _fail(self, failure: StorageError, cause: BaseException | None) -> NoReturn:
         if self._failure is None:

@@ -11,14 +11,16 @@ import contextlib
 import functools
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
+import structlog
 
 from cluster.log import Entry, HardState
 from cluster.storage.blobs import portions
-from cluster.storage.errors import StorageError
+from cluster.storage.errors import DiskFullError, StorageError
 from cluster.storage.records import Install, Mirror, Piece
 from cluster.storage.store import Store
 from cluster.storage.view import MirrorView
@@ -28,6 +30,13 @@ _GATHERED_BYTES: Final = 8 * 1024 * 1024
 QUIET_SECONDS: Final = 0.02
 """A pause of this length is a quiet moment. Under load the thread has nothing to do for shorter ones, from one append
 to the next; that next one is not to find it busy with its files."""
+
+
+ROOM_CHECK: Final = 0.5
+"""Seconds after which what found no room on the disk is tried again."""
+
+_T = TypeVar("_T")
+_log: Final = structlog.get_logger(__name__)
 
 
 class _Append(msgspec.Struct, frozen=True, gc=False):
@@ -61,13 +70,21 @@ class _Read(msgspec.Struct, frozen=True, gc=False):
     done: Callable[[tuple[Entry, ...]], None]
 
 
+class _KeepFreePages(msgspec.Struct, frozen=True, gc=False):
+    keep: bool
+
+
+_Work = _Append | _Write | _Note | _Mirror | _Read | _KeepFreePages
+
+
 class StorageThread:
     """Writes for an event loop: what is handed over is done in order, and acknowledged when it is on disk.
 
     An append is acknowledged by its `done`, called through `deliver` in the order of the appends; all that one
     transaction made durable come in one call of `deliver`. A mirror lets the appends that are waiting go first and is
-    otherwise in order with them. After the first error nothing more is written or acknowledged: `on_failure` is
-    delivered once, and what is handed over afterwards is forgotten.
+    otherwise in order with them. What finds no room on the disk is tried again until there is some, and everything
+    behind it waits. After any other error nothing more is written or acknowledged: `on_failure` is delivered once, and
+    what is handed over afterwards is forgotten.
     """
 
     def __init__(
@@ -80,13 +97,19 @@ class StorageThread:
         self._store = store
         self._deliver = deliver
         self._on_failure = on_failure
-        self._queue: queue.SimpleQueue[_Append | _Write | _Note | _Mirror | _Read | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._appends: collections.deque[_Append] = collections.deque()
         self._mirrors: collections.deque[_Mirror] = collections.deque()
         self._reads: collections.deque[_Read] = collections.deque()
         self._write: _Write | _Note | None = None
         """The next in order: what was handed over before it goes first, and nothing behind it is looked at."""
         self._closing = False
+        self._unfinished = True
+        """Whether upkeep has more to do."""
+        self._no_room_until = 0.0
+        """Until when upkeep is not tried, because it found no room."""
+        self._urgently = threading.Event()
+        """Set when the store is to be closed: then nothing is tried again."""
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
 
     def start(self) -> None:
@@ -134,14 +157,21 @@ class StorageThread:
         """Read entries from `first` to `last` as far as the log holds them, and give them to `done`."""
         self._queue.put(_Read(first, last, done))
 
+    def keep_free_pages(self, *, keep: bool) -> None:
+        """Have the store keep some free space in its file, or give all of it back to the file system."""
+        self._queue.put(_KeepFreePages(keep))
+
     def close(self) -> None:
         """Finish everything handed over, close the store, and wait for that; doing so again does nothing.
+
+        On a full disk it is not waited for room any more: that is the failure then.
 
         The acknowledgements are delivered, so a loop must go on running for a moment if they are wanted.
         """
         if self._thread.ident is None:
             self._store.close()
             return
+        self._urgently.set()
         self._queue.put(None)
         self._thread.join()
 
@@ -162,32 +192,68 @@ class StorageThread:
         self._deliver(functools.partial(self._on_failure, failure))
 
     def _serve(self) -> None:
-        unfinished, quiet = True, False
+        quiet = False
         while True:
-            if self._mirrors or self._write or self._closing or (unfinished and quiet):
-                patience: float | None = 0.0
-            else:
-                patience = QUIET_SECONDS if unfinished else None
-            quiet = not self._receive(patience)
+            quiet = not self._receive(self._patience(quiet=quiet))
             self._commit_all()
             while self._reads:
                 read = self._reads.popleft()
                 self._deliver(functools.partial(read.done, self._store.held_entries(read.first, read.last)))
             if self._mirrors:
                 self._write_mirror(self._mirrors.popleft())
-                unfinished = True
+                self._unfinished = True
             elif self._write is not None:
                 write, self._write = self._write, None
-                if isinstance(write, _Note):
-                    self._store.write_note(write.key, write.data)
-                else:
-                    self._store.write(write.entries, write.hard_state, write.pieces, write.install)
+                self._insist(functools.partial(self._carry_out, write))
                 self._deliver(write.done)
-                unfinished = True
-            if self._store.upkeep_overdue or (unfinished and quiet):
-                unfinished = self._store.upkeep()
+                self._unfinished = True
+            if self._store.upkeep_overdue or (self._unfinished and quiet):
+                self._keep_up()
             if self._closing and not (self._mirrors or self._write):
                 return
+
+    def _patience(self, *, quiet: bool) -> float | None:
+        """Tell for how many seconds to wait for more to do; None: for as long as it takes."""
+        if self._mirrors or self._write or self._closing:
+            return 0.0
+        if not self._unfinished:
+            return None
+        if time.monotonic() < self._no_room_until:
+            return ROOM_CHECK
+        return 0.0 if quiet else QUIET_SECONDS
+
+    def _keep_up(self) -> None:
+        """Do a step of upkeep. One that finds no room is put off: what is written without it may find some."""
+        if time.monotonic() >= self._no_room_until:
+            try:
+                self._unfinished = self._store.upkeep()
+            except DiskFullError:
+                self._unfinished = True
+                self._no_room_until = time.monotonic() + ROOM_CHECK
+
+    def _carry_out(self, write: _Write | _Note) -> None:
+        if isinstance(write, _Note):
+            self._store.write_note(write.key, write.data)
+        else:
+            self._store.write(write.entries, write.hard_state, write.pieces, write.install)
+
+    def _insist(self, work: Callable[[], _T]) -> _T:
+        """Do something with the store; where there is no room for it, again and again until there is."""
+        full = False
+        while True:
+            try:
+                done = work()
+            except DiskFullError as failure:
+                if self._urgently.is_set():
+                    raise
+                if not full:
+                    full = True
+                    _log.warning("disk_full", why=str(failure))
+                self._urgently.wait(ROOM_CHECK)
+            else:
+                if full:
+                    _log.info("disk_has_room", database=str(self._store.path))
+                return done
 
     def _write_mirror(self, waiting: _Mirror) -> None:
         """Write a mirror, what may be there early first and in portions, with the appends that arrive in between."""
@@ -201,7 +267,7 @@ class StorageThread:
                 late.append((number, data))
         late += self._stage(early, lambda rows: store.stage(mirror.applied_index, segments=rows))
         payloads = self._stage(mirror.payloads, lambda rows: store.stage(mirror.applied_index, payloads=rows))
-        store.write_mirror(msgspec.structs.replace(mirror, segments=late, payloads=payloads))
+        self._insist(lambda: store.write_mirror(msgspec.structs.replace(mirror, segments=late, payloads=payloads)))
         self._deliver(waiting.done)
 
     def _stage(
@@ -212,11 +278,11 @@ class StorageThread:
         for start, end in portions(len(data) for _, data in rows):
             if end == len(rows):
                 break
-            write(rows[start:end])
+            self._insist(functools.partial(write, rows[start:end]))
             self._receive(0.0)
             self._commit_all()
             if self._store.upkeep_overdue:
-                self._store.upkeep()
+                self._keep_up()
         return rows[start:]
 
     def _receive(self, patience: float | None) -> bool:
@@ -241,6 +307,9 @@ class StorageThread:
                 self._reads.append(work)
             elif isinstance(work, _Write | _Note):
                 self._write = work
+            elif isinstance(work, _KeepFreePages):
+                self._store.keep_free_pages(keep=work.keep)
+                self._unfinished = True
             else:
                 self._closing = True
         return received
@@ -253,7 +322,7 @@ class StorageThread:
         """Write the appends that gathered in one transaction, then acknowledge them in one delivery."""
         append = self._appends.popleft()
         if not self._appends:
-            self._store.append(append.entries, append.hard_state)
+            self._insist(functools.partial(self._store.append, append.entries, append.hard_state))
             self._deliver(append.done)
             return
         entries = list(append.entries)
@@ -271,7 +340,7 @@ class StorageThread:
             if append.hard_state is not None:
                 hard_state = append.hard_state
             done.append(append.done)
-        self._store.append(entries, hard_state)
+        self._insist(functools.partial(self._store.append, entries, hard_state))
         self._deliver(functools.partial(_call_all, done))
 
 

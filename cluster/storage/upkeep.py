@@ -39,6 +39,7 @@ class Upkeep:
         self._deleting = False
         self._vacuuming = False
         self._vacuum_pages = 64
+        self._keeps = True
 
     def wrote(self, rows: int, size: int) -> None:
         """Account for a transaction that wrote `rows` rows of `size` bytes together."""
@@ -51,6 +52,12 @@ class Upkeep:
         """Note that log entries up to and including `index` are dead, and look for free space to give back."""
         self._garbage_to = index
         self._deleting = True
+
+    def keep_free_pages(self, *, keep: bool) -> None:
+        """Keep some free space in the file for the next burst, or, where the file system has little, give all back."""
+        self._keeps = keep
+        if not keep:
+            self._vacuuming = self._free_bytes_beyond(keep_of_used=0)
 
     @property
     def overdue(self) -> bool:
@@ -112,5 +119,7 @@ class Upkeep:
         """Tell whether more is free than is worth keeping: a share of what is used, and a little in any case."""
         (free,) = self._db.execute("PRAGMA freelist_count").fetchone()
         (total,) = self._db.execute("PRAGMA page_count").fetchone()
+        if not self._keeps:
+            return bool(free)
         kept = max(_FREE_KEPT_BYTES // PAGE_BYTES, int((total - free) * keep_of_used))
         return bool(free > kept)

@@ -50,9 +50,12 @@ class Shortage:
         return encode_error(CODE, f"{reason}: no job is taken until that is over".encode())
 
     def submit(self, connection: Connection, submits: list[Submit]) -> None:
-        """Answer submits, once all that was proposed here before is applied."""
-        connection.submitted += sum([len(submit.workload) for submit in submits])
-        self._gateway.reads.when_settled(connection, lambda: self._decide(connection, submits))
+        """Answer submits, behind what this connection is owed: nothing else need be applied first, and may never be."""
+        if connection.waiting:
+            connection.submitted += sum([len(submit.workload) for submit in submits])
+            self._gateway.reads.when_settled(connection, lambda: self._decide(connection, submits))
+        else:
+            self._decide(connection, submits)
 
     def _decide(self, connection: Connection, submits: list[Submit]) -> None:
         refusal = self.refusal()

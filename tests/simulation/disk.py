@@ -26,6 +26,8 @@ from node.recovery import FORMATION, NODE
 from tests.simulation.journal import ViolationError
 from tests.simulation.schedule import MS, Schedule
 
+ROOM_CHECK: Final = 500 * MS
+"""How long the storage thread waits before it tries again what found no room."""
 GROUP: Final = "group"
 """The id of the only group there is."""
 
@@ -458,9 +460,12 @@ class Disk:
         if self._schedule.now < self.hangs_until:
             self._schedule.after(self.hangs_until - self._schedule.now, self._finish, life)
             return
-        if self.full or self.fails:
+        if self.fails:
             self.fails = False
-            self.on_failure(StorageError("disk full" if self.full else "fsync failed"))
+            self.on_failure(StorageError("fsync failed"))
+            return
+        if self.full:
+            self._schedule.after(ROOM_CHECK, self._finish, life)
             return
         done = self._under_way
         for work, _ in done:

@@ -89,7 +89,7 @@ class TestAFullDisk:
     def test_has_a_message_of_its_own(self, open_store, failing_connection, entry):
         store = open_store(connection=failing_connection)
         failing_connection.fail_at("INSERT INTO log", *FULL)
-        with pytest.raises(DiskFullError, match=r"no space left.*Nothing acknowledged is lost.*Make room"):
+        with pytest.raises(DiskFullError, match=r"no space left.*Nothing acknowledged is lost.*Make room.*waits"):
             store.append([entry(1)])
 
     def test_is_recognised_behind_a_plain_write_error(self, open_store, failing_connection, entry, monkeypatch):
@@ -99,7 +99,57 @@ class TestAFullDisk:
         with pytest.raises(DiskFullError):
             store.append([entry(1)])
 
-    def test_stops_the_store_and_everything_before_is_there_after_a_restart(self, open_store, entry):
+    @pytest.mark.parametrize("code", ["SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"])
+    def test_is_no_excuse_for_a_failed_fsync(self, open_store, failing_connection, entry, monkeypatch, code):
+        store = open_store(connection=failing_connection)
+        failing_connection.fail_at("INSERT INTO log", getattr(sqlite3, code), code)
+        monkeypatch.setattr("cluster.storage.errors._no_space", lambda _: True)
+        with pytest.raises(DiskFailureError):
+            store.append([entry(1)])
+
+    def test_does_not_stop_the_store_which_goes_on_when_there_is_room(self, open_store, entry, mirror):
+        store = open_store()
+        store.append([entry(1), entry(2)])
+        store._db.execute("PRAGMA max_page_count = 40")
+        large = [entry(index, data=bytes(200_000)) for index in range(3, 10)]
+        whole = mirror(2, meta=b"new", segments=[(1, bytes(2_000_000))], payloads=[(7, b"p")])
+        for _ in range(2):
+            with pytest.raises(DiskFullError):
+                store.append(large, HardState(2, "a"))
+            with pytest.raises(DiskFullError):
+                store.write_mirror(whole)
+            with pytest.raises(DiskFullError):
+                store.write_note("big", bytes(2_000_000))
+        store.append([entry(3)])
+        store._db.execute("PRAGMA max_page_count = 4000")
+        store.write_mirror(whole)
+        store.append([entry(4)], HardState(3, "b"))
+        store.close()
+        store = open_store()
+        assert list(store.read_entries(1, 4)) == [entry(index) for index in range(1, 5)]
+        assert (store.recover().hard_state, store.recover().meta) == (HardState(3, "b"), b"new")
+        assert list(store.read_payloads()) == [(7, b"p")]
+
+    def test_that_leaves_a_transaction_which_cannot_be_ended_stops_the_store(
+        self, open_store, failing_connection, entry
+    ):
+        store = open_store(connection=failing_connection)
+        failing_connection.fail_at("COMMIT", *FULL)
+        broken = sqlite3.OperationalError("injected")
+        execute = failing_connection.execute
+
+        def no_rollback(self, sql, parameters=()):
+            if sql == "ROLLBACK":
+                raise broken
+            return execute(self, sql, parameters)
+
+        failing_connection.execute = no_rollback
+        with pytest.raises(DiskFullError):
+            store.append([entry(1)], HardState(1, "a"))
+        with pytest.raises(DiskFullError):
+            store.recover()
+
+    def test_keeps_everything_that_was_written_before(self, open_store, entry):
         store = open_store()
         store._db.execute("PRAGMA max_page_count = 40")
         written = 0
@@ -113,8 +163,6 @@ class TestAFullDisk:
         with pytest.raises(DiskFullError):
             fill()
         assert written > 5
-        with pytest.raises(DiskFullError):
-            store.append([entry(written + 1)])
         store.close()
         store = open_store()
         assert list(store.read_entries(1, written)) == [entry(i, data=bytes(20_000)) for i in range(1, written + 1)]
@@ -150,22 +198,22 @@ class TestAFileSizeLimit:
 class TestAProcessThatEndsAfterAFailure:
     def test_leaves_the_write_ahead_log_as_it_was(self, open_store, directory):
         program = (
-            "import pathlib, sys\n"
+            "import pathlib, resource, sys\n"
             "from cluster.log import Entry, EntryKind\n"
-            "from cluster.storage import DiskFullError, Store\n"
+            "from cluster.storage import DiskFailureError, Store\n"
             "store = Store.open(pathlib.Path(sys.argv[1]))\n"
             "store.append([Entry(1, 1, EntryKind.COMMANDS, bytes(1000))])\n"
-            "store._db.execute('PRAGMA max_page_count = 12')\n"
+            "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 19, 1 << 19))\n"
             "try:\n"
             "    store.append([Entry(2, 1, EntryKind.COMMANDS, bytes(1_000_000))])\n"
-            "except DiskFullError:\n"
+            "except DiskFailureError:\n"
             "    store.close()\n"
-            "    print('full')\n"
+            "    print('failed')\n"
         )
         run = subprocess.run(
             [sys.executable, "-c", program, str(directory)], capture_output=True, text=True, timeout=60, check=True
         )
-        assert run.stdout == "full\n"
+        assert run.stdout == "failed\n"
         assert (directory / "node.db-wal").stat().st_size > 0
         assert open_store().recover().last_index == 1
 

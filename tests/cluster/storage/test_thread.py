@@ -6,6 +6,7 @@ import sqlite3
 import threading
 
 import pytest
+import structlog
 
 from cluster.log import HardState
 from cluster.storage import (
@@ -409,7 +410,7 @@ class TestClosing:
 class TestTheFirstFailure:
     @pytest.mark.parametrize(
         ("code", "error"),
-        [(sqlite3.SQLITE_IOERR_FSYNC, DiskFailureError), (sqlite3.SQLITE_FULL, DiskFullError)],
+        [(sqlite3.SQLITE_IOERR_FSYNC, DiskFailureError), (sqlite3.SQLITE_IOERR_WRITE, DiskFailureError)],
     )
     def test_is_delivered_once_and_nothing_is_acknowledged_any_more(
         self, start, receiver, entry, mirror, failing_connection, code, error
@@ -470,3 +471,87 @@ class TestTheFirstFailure:
         receiver.wait_for(1)
         thread.close()
         assert open_store().recover().last_index == 0
+
+
+class TestAFullDisk:
+    @pytest.fixture(autouse=True)
+    def _looks_often(self, monkeypatch):
+        monkeypatch.setattr(module, "ROOM_CHECK", 0.01)
+
+    @pytest.mark.parametrize("trigger", ["INSERT INTO log", "UPDATE mirror", "INSERT OR REPLACE INTO notes"])
+    def test_is_waited_for_and_everything_is_done_in_order_when_there_is_room(
+        self, start, receiver, entry, mirror, failing_connection, open_store, trigger
+    ):
+        thread = start(failing_connection)
+        failing_connection.fail_at(trigger, sqlite3.SQLITE_FULL, "SQLITE_FULL")
+        thread.append([entry(1)], None, receiver.note(1))
+        thread.mirror(mirror(1, meta=b"m"), receiver.note("mirror"))
+        thread.note("key", b"value", receiver.note("note"))
+        thread.append([entry(2)], None, receiver.note(2))
+        while failing_connection.statements_after < 5:
+            threading.Event().wait(0.01)
+        failing_connection.fail_at("", 0, "")
+        receiver.wait_for(4)
+        assert set(receiver.events) == {1, 2, "mirror", "note"}
+        assert receiver.events.index(1) < receiver.events.index(2)
+        assert receiver.failures == []
+        thread.close()
+        store = open_store()
+        assert list(store.read_entries(2, 2)) == [entry(2)]
+        assert (store.recover().meta, store.note("key")) == (b"m", b"value")
+
+    def test_is_not_waited_for_by_upkeep_while_appends_find_room(self, start, receiver, entry, failing_connection):
+        thread = start(failing_connection)
+        failing_connection.fail_at("PRAGMA wal_checkpoint", sqlite3.SQLITE_FULL, "SQLITE_FULL")
+        for index in range(1, 4):
+            thread.append([entry(index, data=bytes(5 << 20))], None, receiver.note(index))
+        receiver.wait_for(3)
+        assert receiver.events == [1, 2, 3]
+        assert failing_connection.failed
+        failing_connection.fail_at("", 0, "")
+
+    def test_is_not_waited_for_by_who_closes(self, start, receiver, entry, failing_connection, open_store):
+        thread = start(failing_connection)
+        failing_connection.fail_at("INSERT INTO log", sqlite3.SQLITE_FULL, "SQLITE_FULL")
+        thread.append([entry(1)], None, receiver.note(1))
+        while not failing_connection.failed:
+            threading.Event().wait(0.01)
+        thread.close()
+        receiver.take_what_is_there()
+        assert receiver.events == []
+        assert [type(failure) for failure in receiver.failures] == [DiskFullError]
+        assert open_store().recover().last_index == 0
+
+    def test_is_said_once_and_so_is_its_end(self, start, receiver, entry, failing_connection):
+        thread = start(failing_connection)
+        with structlog.testing.capture_logs() as logs:
+            failing_connection.fail_at("INSERT INTO log", sqlite3.SQLITE_FULL, "SQLITE_FULL")
+            thread.append([entry(1)], None, receiver.note(1))
+            while failing_connection.statements_after < 5:
+                threading.Event().wait(0.01)
+            failing_connection.fail_at("", 0, "")
+            receiver.wait_for(1)
+            thread.close()
+        assert [(log["log_level"], log["event"]) for log in logs] == [
+            ("warning", "disk_full"),
+            ("info", "disk_has_room"),
+        ]
+        assert "Make room" in logs[0]["why"]
+
+
+class TestFreePages:
+    def test_are_all_given_back_to_a_file_system_that_is_short_of_space(
+        self, start, receiver, entry, mirror, directory
+    ):
+        thread = start()
+        payloads = [(number, bytes(1 << 20)) for number in range(40)]
+        thread.append([entry(1), entry(2)], None, receiver.note(1))
+        thread.mirror(mirror(1, payloads=payloads), receiver.note(2))
+        thread.mirror(mirror(2, dropped_payloads=[number for number, _ in payloads]), receiver.note(3))
+        receiver.wait_for(3)
+        assert (directory / "node.db").stat().st_size > 30 << 20
+        thread.keep_free_pages(keep=False)
+        while (directory / "node.db").stat().st_size > 8 << 20:
+            threading.Event().wait(0.01)
+        thread.keep_free_pages(keep=True)
+        thread.close()

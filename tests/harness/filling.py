@@ -1,0 +1,60 @@
+"""Submit background jobs until a server takes no more, as clients do whose workers are too slow.
+
+Not for: judging what the server does then.
+"""
+
+from protocol import Packet, PacketType
+from tests.harness.client import Client
+from tests.harness.conditions import eventually
+from tests.harness.connection import UnexpectedAnswerError
+from tests.harness.worker import Worker
+
+BATCH = 8
+"""Jobs that are under way at a time."""
+
+
+async def fill(client: Client, function: bytes, workload: bytes, *, most: int = 10_000) -> tuple[list[bytes], bytes]:
+    """Submit until a job is refused; return the handles of those that were taken, and the reason of the refusal.
+
+    Every submit is answered when this returns. Raises AssertionError after so many jobs, or for any other answer.
+    """
+    taken: list[bytes] = []
+    while len(taken) < most:
+        for _ in range(BATCH):
+            client.send_job(function, workload, background=True)
+        refusals = []
+        for _ in range(BATCH):
+            match await client.next(within=60.0):
+                case Packet(PacketType.JOB_CREATED, [handle]):
+                    taken.append(handle)
+                case Packet(PacketType.ERROR, [b"QUEUE_ERROR", text]):
+                    refusals.append(text)
+                case other:
+                    raise UnexpectedAnswerError(f"expected JOB_CREATED or a refusal, got {other}")
+        if refusals:
+            return taken, refusals[0]
+    raise AssertionError(f"{most} jobs were taken, and none refused")
+
+
+async def refusal(client: Client, function: bytes) -> bytes:
+    """Submit a small background job; return the reason why it was refused, or nothing if it was taken."""
+    client.send_job(function, background=True)
+    match await client.next():
+        case Packet(PacketType.JOB_CREATED):
+            return b""
+        case Packet(PacketType.ERROR, [b"QUEUE_ERROR", text]):
+            return text
+        case other:
+            raise UnexpectedAnswerError(f"expected JOB_CREATED or a refusal, got {other}")
+
+
+async def until_taken(client: Client, function: bytes, *, within: float = 30.0) -> None:
+    """Submit small background jobs until one is taken."""
+    await eventually(lambda: refusal(client, function), lambda text: not text, within=within, every=0.1)
+
+
+async def work_off(worker: Worker, handles: list[bytes]) -> None:
+    """Take and complete these jobs, which must come in this order."""
+    for handle in handles:
+        assert (await worker.take()).handle == handle
+        worker.complete(handle)
