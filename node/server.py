@@ -266,7 +266,9 @@ class _Server:
         return Driver(
             name=found.node,
             incarnation=found.incarnation,
-            first=NodeUp(settings.job_handle_prefix.encode(), settings.job_retries, settings.max_packet),
+            first=NodeUp(
+                settings.job_handle_prefix.encode(), settings.job_retries, settings.max_packet, settings.max_functions
+            ),
             table=found.table,
             mirror_writer=found.mirror_writer,
             raft=raft,

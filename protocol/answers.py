@@ -29,6 +29,8 @@ FUNCTION_IN_USE: Final = error_line(b"there are still connected workers or execu
 """To `drop function` while workers have it or jobs of it run."""
 FUNCTION_HAS_JOBS: Final = error_line(b"there are still queued jobs")
 """To `drop function` while jobs of it wait: gearmand says OK and loses them."""
+TOO_MANY_FUNCTIONS: Final = error_line(b"TOO_MANY_FUNCTIONS", b"There may be no further function")
+"""To `create function` and `maxqueue` with a name that would be one too many."""
 
 
 def table(rows: Iterable[Iterable[bytes | str | int]]) -> bytes:

@@ -3,6 +3,7 @@
 Sans-IO and deterministic: `JobTable.apply(proposal)` returns effects; time arrives inside proposals.
 """
 
+from cluster.jobs.changes import SEGMENT
 from cluster.jobs.commands import (
     Alarm,
     Batch,
@@ -41,6 +42,7 @@ from cluster.jobs.effects import (
     Effect,
     Ended,
     Failed,
+    Incapable,
     Joined,
     NoJob,
     Outcome,
@@ -54,9 +56,9 @@ from cluster.jobs.effects import (
 from cluster.jobs.errors import JobTableError, UnreadableMirrorError, UnreadableProposalError
 from cluster.jobs.functions import Function
 from cluster.jobs.job import HIGH, LOW, NORMAL, Job, JobState
-from cluster.jobs.lifecycle import SEGMENT
-from cluster.jobs.mirror import MirrorWriter, TableMirror, digest, restore
-from cluster.jobs.sessions import Ability, Node, Session
+from cluster.jobs.mirror import MirrorWriter, TableMirror, digest
+from cluster.jobs.restoring import restore
+from cluster.jobs.sessions import Node, Session
 from cluster.jobs.table import JobTable
 
 __all__ = [
@@ -64,7 +66,6 @@ __all__ = [
     "LOW",
     "NORMAL",
     "SEGMENT",
-    "Ability",
     "Alarm",
     "Assigned",
     "Batch",
@@ -84,6 +85,7 @@ __all__ = [
     "Function",
     "Grab",
     "Identify",
+    "Incapable",
     "Job",
     "JobState",
     "JobTable",

@@ -35,6 +35,8 @@ class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     """How often a job may be tried again after its worker went away; below zero: for ever. The newest word holds."""
     max_packet: int = 0
     """Bytes of the largest packet that this node takes from its clients; 0: it does not say."""
+    max_functions: int = 0
+    """How many functions the cluster may know at a time; 0: any number. The newest word holds."""
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=21):

@@ -1,57 +1,76 @@
 """What is to happen to which job when: delayed jobs that come due, and time limits of running ones.
 
-Not for: reading a clock. The table is told the time by the entries it applies.
+Every entry is taken out when its job moves on: there may be a million of them, and nothing is left to be swept out or
+passed over in one go. Not for: reading a clock. The table is told the time by the entries it applies.
 """
 
-import heapq
+from bisect import bisect_left, insort
+from typing import Final
 
-from cluster.jobs.job import Job, JobState
-
-_SMALL = 1024
+_MOST: Final = 1024
+"""Entries of one chunk. A chunk with more is cut in two."""
+_SHIFT: Final = 64
+_NUMBER: Final = (1 << _SHIFT) - 1
 
 
 class Deadlines:
-    """A heap of times. An entry whose job has moved on since is worthless, and is passed over or swept out."""
+    """Times in order, and for each the number of its job: one integer for both, in chunks that are quick to change."""
 
-    __slots__ = ("_heap", "_live")
+    __slots__ = ("_chunks", "_lasts")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int]] = []
-        self._live = 0
+        self._chunks: list[list[int]] = []
+        self._lasts: list[int] = []
+        """The last entry of each chunk."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._chunks))
 
     def set(self, when: int, number: int) -> None:
         """Note that something is to happen to this job at this time."""
-        heapq.heappush(self._heap, (when, number))
-        self._live += 1
+        entry = when << _SHIFT | number
+        chunks, lasts = self._chunks, self._lasts
+        if not lasts:
+            chunks.append([entry])
+            lasts.append(entry)
+            return
+        if entry > lasts[-1]:
+            at = len(lasts) - 1
+            chunk = chunks[at]
+            chunk.append(entry)
+            lasts[at] = entry
+        else:
+            at = bisect_left(lasts, entry)
+            chunk = chunks[at]
+            insort(chunk, entry)
+        if len(chunk) > _MOST:
+            middle = len(chunk) // 2
+            chunks[at : at + 1] = [chunk[:middle], chunk[middle:]]
+            lasts.insert(at, chunk[middle - 1])
 
-    def settle(self, jobs: dict[int, Job]) -> None:
-        """Count one entry as worthless; when most are, sweep them out."""
-        self._live -= 1
-        if len(self._heap) > _SMALL and len(self._heap) > 2 * self._live:
-            wanted = {entry for entry in self._heap if _wanted(jobs.get(entry[1]), entry[0])}
-            self._heap = sorted(wanted)
-            self._live = len(self._heap)
+    def lift(self, when: int, number: int) -> None:
+        """Note that it is not to happen any more."""
+        entry = when << _SHIFT | number
+        at = bisect_left(self._lasts, entry)
+        chunk = self._chunks[at]
+        position = bisect_left(chunk, entry)
+        assert chunk[position] == entry
+        del chunk[position]
+        if not chunk:
+            del self._chunks[at], self._lasts[at]
+        elif position == len(chunk):
+            self._lasts[at] = chunk[-1]
 
-    def pop(self, now: int, jobs: dict[int, Job]) -> Job | None:
-        """Take out the job whose time came first, None when no job's time has come."""
-        while self._heap and self._heap[0][0] <= now:
-            when, number = heapq.heappop(self._heap)
-            job = jobs.get(number)
-            if _wanted(job, when):
-                self._live -= 1
-                return job
-        return None
+    def pop(self, now: int) -> int | None:
+        """Take out the job whose time came first and give its number, None when no job's time has come."""
+        if not self._chunks:
+            return None
+        first = self._chunks[0][0]
+        if first >> _SHIFT > now:
+            return None
+        self.lift(first >> _SHIFT, first & _NUMBER)
+        return first & _NUMBER
 
-    def next(self, jobs: dict[int, Job]) -> int | None:
+    def next(self) -> int | None:
         """Give the earliest time at which something is due; None: nothing is."""
-        while self._heap and not _wanted(jobs.get(self._heap[0][1]), self._heap[0][0]):
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
-
-
-def _wanted(job: Job | None, when: int) -> bool:
-    if job is None:
-        return False
-    if job.state is JobState.DELAYED:
-        return job.due == when
-    return job.state is JobState.RUNNING and job.deadline == when
+        return self._chunks[0][0] >> _SHIFT if self._chunks else None

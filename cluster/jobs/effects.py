@@ -19,6 +19,8 @@ class Refusal(enum.Enum):
     NO_SESSION = enum.auto()
     NO_ROOM = enum.auto()
     """A node has raised an alarm: it has too little memory or disk space (`table.alarm`)."""
+    TOO_MANY_FUNCTIONS = enum.auto()
+    """It is the first of its function, and there may be no further function."""
 
 
 class Outcome(enum.Enum):
@@ -31,6 +33,8 @@ class Outcome(enum.Enum):
     """It has workers, or jobs of it run."""
     FUNCTION_HAS_JOBS = enum.auto()
     """Jobs of it wait: dropping it would lose them."""
+    TOO_MANY_FUNCTIONS = enum.auto()
+    """There may be no further one."""
 
 
 class Revocation(enum.Enum):
@@ -137,6 +141,13 @@ class Concluded(msgspec.Struct, array_like=True, gc=False):
     incarnation: int
 
 
+class Incapable(msgspec.Struct, array_like=True, gc=False):
+    """Answer to Can: the session is given no job of this function, because there are too many functions."""
+
+    session: int
+    function: bytes
+
+
 class Settled(msgspec.Struct, array_like=True, gc=False):
     """Answer to an administrative command."""
 
@@ -144,4 +155,17 @@ class Settled(msgspec.Struct, array_like=True, gc=False):
     outcome: Outcome
 
 
-Effect = Created | Joined | Refused | Assigned | NoJob | Reserved | Revoked | Failed | Ended | Concluded | Settled
+Effect = (
+    Created
+    | Joined
+    | Refused
+    | Assigned
+    | NoJob
+    | Reserved
+    | Revoked
+    | Failed
+    | Ended
+    | Concluded
+    | Incapable
+    | Settled
+)

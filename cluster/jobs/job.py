@@ -76,8 +76,8 @@ class Job(msgspec.Struct, gc=False, eq=False):
 
     @property
     def runs(self) -> bool:
-        """Tell whether a worker has it."""
-        return self.state is JobState.RUNNING
+        """Tell whether a worker has it, which is alive."""
+        return self.state is JobState.RUNNING and self.holder.node.up
 
 
 def number_of(handle: bytes) -> int | None:

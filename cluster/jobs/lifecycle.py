@@ -6,22 +6,25 @@ queue. Every count, queue, deadline and reference that follows from a job's stat
 Not for: what commands mean and who may give them (`table`), which job a worker is to have next (`waiting`).
 """
 
-from collections.abc import Callable
 from typing import Final
 
+from cluster.jobs.changes import Changes
 from cluster.jobs.deadlines import Deadlines
 from cluster.jobs.effects import Failed, Reserved, Revocation, Revoked
-from cluster.jobs.functions import Function
+from cluster.jobs.functions import NO_QUEUE, NO_QUEUES, Function, Queue, Queues
 from cluster.jobs.job import NOBODY, Job, JobState, number_of
 from cluster.jobs.keys import Keys
 from cluster.jobs.sessions import Session
 from cluster.jobs.uploads import Pieces
 from cluster.jobs.waiting import Waiting
 
-SEGMENT: Final = 256
-"""Jobs are mirrored to disk in segments of this many neighbouring numbers."""
 FOREVER: Final = 2**63 - 1
 """The latest time there is."""
+DUE: Final = 2000
+"""How many jobs whose time has come one entry sees to at most: it takes some 5 ms."""
+SPARE_QUEUES: Final = 64
+"""Empty queues that are kept for the next function that gets a job. A busy worker's function has one job, and none, and
+one."""
 
 _DELAYED, _QUEUED, _RESERVED, _RUNNING, _ENDED = (
     JobState.DELAYED,
@@ -43,15 +46,18 @@ class Lifecycle:
         self.jobs: dict[int, Job] = {}
         self.functions: dict[bytes, Function] = {}
         self.waiting = Waiting(self.jobs)
+        self.asleep: dict[int, Session] = {}
+        """Every parked session, by the number of its parking."""
+        self.abilities = 0
+        """How many functions the sessions can do, all together."""
         self.keys = Keys()
         self.deadlines = Deadlines()
         self.pieces = Pieces()
         """The pieces in which the mirror keeps large workloads."""
-        self.dirty: set[int] = set()
-        """Segments that changed since the last mirror was begun."""
-        self._owed: set[int] = set()
-        """Segments that this mirror is still to have, as they were when it was begun."""
-        self._take_owed: Callable[[int], None]
+        self.changes = Changes()
+        self._touch = self.changes.touch
+        """To be called with a job's number before it changes, comes or goes."""
+        self._spare: list[Queues] = []
 
     # -- finding ------------------------------------------------------------------------------------------------------
 
@@ -68,33 +74,14 @@ class Lifecycle:
 
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
-        return self.deadlines.next(self.jobs)
+        return self.deadlines.next()
 
-    def _function(self, name: bytes) -> Function:
-        function = self.functions.get(name)
-        if function is None:
-            function = self.functions[name] = Function(name)
-        return function
-
-    # -- what a mirror is to have -------------------------------------------------------------------------------------
-
-    def begin_mirror(self, take: Callable[[int], None]) -> set[int]:
-        """Give the segments that changed: a mirror is to have each of them as it is now.
-
-        Whoever takes one at leisure takes it out of the set. Before the first change to one that is still in there,
-        `take` is called with its number, and does so. None may be left when the next mirror is begun.
-        """
-        assert not self._owed
-        self._take_owed = take
-        self._owed, self.dirty = self.dirty, set()
-        return self._owed
-
-    def _touch(self, number: int) -> None:
-        """Note that a job is about to change, to come or to go: to be said before it does."""
-        segment = number // SEGMENT
-        if segment in self._owed:
-            self._take_owed(segment)
-        self.dirty.add(segment)
+    def _forget_if_idle(self, function: Function) -> None:
+        """Let a name go that stands for nothing any more."""
+        if function.idle:
+            del self.functions[function.name]
+            if not self.functions:
+                self.functions.clear()  # an emptied dict keeps the room of its best days
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
@@ -103,8 +90,14 @@ class Lifecycle:
         number = job.number
         self._touch(number)
         self.jobs[number] = job
-        job.function.total += 1
-        job.function.pending[job.priority] += 1
+        function: Function = job.function
+        if not function.total:
+            function.queues = self._spare.pop() if self._spare else list(NO_QUEUES)
+        function.total += 1
+        queue = function.queues[job.priority]
+        if queue is NO_QUEUE:
+            queue = function.queues[job.priority] = Queue()
+        queue.pending += 1
         if job.key is not None:
             self.keys.add(job.key, job)
         if listener is not None:
@@ -166,26 +159,52 @@ class Lifecycle:
         self._touch(job.number)
         job.state = _RUNNING
         function.running += 1
-        function.pending[job.priority] -= 1
-        ability = session.abilities.get(function.name)
-        if ability is not None and ability.time_limit:
-            job.deadline = min(self.now + ability.time_limit, FOREVER)
+        function.queues[job.priority].pending -= 1
+        if session.limits and function.name in session.limits:
+            job.deadline = min(self.now + session.limits[function.name], FOREVER)
             self.deadlines.set(job.deadline, job.number)
 
     def _wake(self, function: Function) -> None:
         """Reserve waiting jobs for sleeping workers, the one last parked first, one job each."""
-        while any(function.waiting):
-            session = function.wake_last()
+        while function.queued:
+            session = function.wake_last(self.asleep)
             if session is None:
                 return
             self._wake_up(session)
 
     def _wake_up(self, session: Session) -> None:
         """Reserve the best job there is for a sleeper that is to have one."""
-        session.parked = 0
+        self._rouse(session)
         job = self.waiting.take(session)
         assert job is not None
         self._reserve(session, job, wake=True)
+
+    def _rouse(self, session: Session) -> None:
+        """Note that a parked session sleeps no more."""
+        if not session.page.changed:
+            session.page.change()
+        del self.asleep[session.parked]
+        session.parked = 0
+
+    # -- in time ------------------------------------------------------------------------------------------------------
+
+    def _fall_due(self) -> None:
+        """See to the jobs whose time has come. Where there are too many for one entry, the next one goes on with them.
+
+        For that it need not say a later time: `next_deadline` is in the past until they are done.
+        """
+        for _ in range(DUE):
+            number = self.deadlines.pop(self.now)
+            if number is None:
+                return
+            job = self.jobs[number]
+            self._touch(number)
+            if job.state is _DELAYED:
+                job.due = 0
+                self.waiting.append(job)
+                self._wake(job.function)
+            else:
+                self._time_out(job)
 
     # -- back, or out -------------------------------------------------------------------------------------------------
 
@@ -201,7 +220,7 @@ class Lifecycle:
         """Part the job from its holder: back to the front of its queue, or out where it may not be run again."""
         self._touch(job.number)
         self._release(job)
-        job.function.pending[job.priority] += 1
+        job.function.queues[job.priority].pending += 1
         job.numerator = job.denominator = 0
         if attempt:
             job.attempts += 1
@@ -222,14 +241,14 @@ class Lifecycle:
             job.function.running -= 1
             self._lift_deadline(job)
         else:
-            job.function.pending[job.priority] -= 1
+            job.function.queues[job.priority].pending -= 1
         job.state = _DELAYED
 
     def _lift_deadline(self, job: Job) -> None:
         if job.deadline:
             self._touch(job.number)
+            self.deadlines.lift(job.deadline, job.number)
             job.deadline = 0
-            self.deadlines.settle(self.jobs)
 
     def _fail(self, job: Job) -> None:
         """End a job whose worker can say no more about it, and tell those who listen."""
@@ -246,14 +265,20 @@ class Lifecycle:
         if job.holder is not None:
             self._release(job)
         else:
-            function.pending[job.priority] -= 1
+            function.queues[job.priority].pending -= 1
         del self.jobs[job.number]
         if job.state is _QUEUED:
             self.waiting.remove(job)
         elif job.due:
-            self.deadlines.settle(self.jobs)
+            self.deadlines.lift(job.due, job.number)
         job.state = _ENDED
         function.total -= 1
+        if not function.total:
+            if len(self._spare) < SPARE_QUEUES:
+                self._spare.append(function.queues)
+            function.queues = NO_QUEUES
+            if not function.workers:
+                self._forget_if_idle(function)
         for listener in job.listeners:
             _discard(listener.listening, job.number)
         if job.key is not None:

@@ -3,33 +3,43 @@
 Not for: sockets. A session here is a number within a node's incarnation; the node's gateway knows the connection.
 """
 
+from cluster.jobs.changes import Page
 from cluster.jobs.effects import Effect
 from cluster.jobs.uploads import Upload
-
-
-class Ability:
-    """That a session can do a function."""
-
-    __slots__ = ("served", "time_limit")
-
-    def __init__(self, time_limit: int, served: int) -> None:
-        self.time_limit = time_limit
-        """Milliseconds; 0: none."""
-        self.served = served
-        """The session's count of jobs when it last got one of this function: the lowest comes next (round robin)."""
 
 
 class Session:
     """A connection that works or listens."""
 
-    __slots__ = ("abilities", "client_id", "holding", "listening", "node", "number", "parked", "peer", "served")
+    __slots__ = (
+        "abilities",
+        "client_id",
+        "holding",
+        "limits",
+        "listening",
+        "node",
+        "number",
+        "page",
+        "parked",
+        "peer",
+        "serial",
+        "served",
+    )
 
-    def __init__(self, node: "Node", number: int, peer: str) -> None:
+    def __init__(self, node: "Node", number: int, peer: str, serial: int, page: Page) -> None:
         self.node = node
         self.number = number
         self.peer = peer
+        self.serial = serial
+        """Unique for the life of the cluster: what the mirror knows it by."""
+        self.page = page
+        """To be told before anything of this changes that the mirror has."""
         self.client_id = b""
-        self.abilities: dict[bytes, Ability] = {}
+        self.abilities: dict[bytes, int] = {}
+        """The functions it can do; for each, its count of jobs when it last got one of it: the lowest comes next (round
+        robin)."""
+        self.limits: dict[bytes, int] = {}
+        """How many milliseconds a run may take, for those of its functions that have a limit."""
         self.served = 0
         self.parked = 0
         """When it last went to sleep, counted in parkings of the whole table; 0: it is awake."""
@@ -40,15 +50,18 @@ class Session:
 
     def note_served(self, function: bytes) -> None:
         """Note that it is given a job of this function."""
-        self.abilities[function].served = self.served
+        if not self.page.changed:
+            self.page.change()
+        self.abilities[function] = self.served
         self.served += 1
 
 
 class Node:
-    """A member of the cluster, in its present incarnation."""
+    """A member of the cluster, in one of its incarnations."""
 
     __slots__ = (
         "alarms",
+        "alone",
         "audible",
         "effects",
         "handle_prefix",
@@ -61,12 +74,15 @@ class Node:
         "uploads",
     )
 
-    def __init__(self, name: str, *, audible: bool) -> None:
+    def __init__(self, name: str, incarnation: int = 0, *, audible: bool = False, alone: int = 0) -> None:
         self.name = name
-        self.incarnation = 0
+        self.incarnation = incarnation
+        self.alone = alone
+        """If this stands for one session that ended by itself: its serial number."""
         self.last = 0
         """The number of the last command applied of this incarnation."""
         self.up = False
+        """Whether its sessions are alive. Those of an incarnation that is over are let go, by and by (`departures`)."""
         self.handle_prefix = b""
         self.max_packet = 0
         """Bytes of the largest packet that it takes; 0: not known."""

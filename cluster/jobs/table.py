@@ -33,17 +33,18 @@ from cluster.jobs.effects import (
     Revoked,
     Settled,
 )
+from cluster.jobs.functions import NO_LIMITS
 from cluster.jobs.job import LOW, NORMAL, Job, JobState
 from cluster.jobs.keys import coalescing_key
-from cluster.jobs.lifecycle import Lifecycle
-from cluster.jobs.sessions import Ability, Node, Session
+from cluster.jobs.names import Names
+from cluster.jobs.sessions import Node, Session
 from cluster.jobs.uploads import Upload
 
 _RESOURCES = frozenset(c.Resource)
 _DELAYED, _QUEUED, _RESERVED, _RUNNING = JobState.DELAYED, JobState.QUEUED, JobState.RESERVED, JobState.RUNNING
 
 
-class JobTable(Lifecycle):
+class JobTable(Names):
     """The table. Read its attributes freely; change them through `apply` only."""
 
     def __init__(self, audience: str | None = None) -> None:
@@ -52,6 +53,8 @@ class JobTable(Lifecycle):
         self.audience = audience
         self.last_job = 0
         """The number of the newest job there ever was."""
+        self.last_session = 0
+        """The serial number of the newest session there ever was."""
         self.parkings = 0
         self.nodes: dict[str, Node] = {}
         self.alarm: tuple[Node, int] | None = None
@@ -86,14 +89,8 @@ class JobTable(Lifecycle):
     def apply(self, proposal: c.Proposal) -> list[Effect]:
         """Apply one entry and return what the audience's node has to do about it, in order."""
         self.now = max(self.now, proposal.time)
-        while (job := self.deadlines.pop(self.now, self.jobs)) is not None:
-            self._touch(job.number)
-            if job.state is _DELAYED:
-                job.due = 0
-                self.waiting.append(job)
-                self._wake(job.function)
-            else:
-                self._time_out(job)
+        self._begin_step()
+        self._fall_due()
         handlers = self._handlers
         for batch in proposal.batches:
             node = self._admit(batch)
@@ -130,12 +127,9 @@ class JobTable(Lifecycle):
             return node if current and batch.first <= node.last + 1 else None
         if batch.incarnation < 1 or batch.first != 1 or not batch.commands or type(batch.commands[0]) is not c.NodeUp:
             return None
-        if node is None:
-            node = self.nodes[batch.node] = Node(batch.node, audible=batch.node == self.audience)
-        else:
-            self._end_sessions(node)
-        node.incarnation = batch.incarnation
-        node.last = 0
+        if node is not None:
+            self._end(node)
+        node = self.nodes[batch.node] = Node(batch.node, batch.incarnation, audible=batch.node == self.audience)
         return node
 
     # -- nodes and sessions ------------------------------------------------------------------------
@@ -145,19 +139,19 @@ class JobTable(Lifecycle):
         node.handle_prefix = command.handle_prefix
         node.max_packet = command.max_packet
         self.job_retries = command.job_retries
+        self.max_functions = command.max_functions
 
-    def _node_down(self, _: Node, command: c.NodeDown) -> None:
+    def _node_down(self, speaker: Node, command: c.NodeDown) -> None:
         node = self.nodes.get(command.node)
-        if node is not None and node.incarnation == command.incarnation:
-            self._end_sessions(node)
+        if node is not None and node.incarnation == command.incarnation and node is not speaker:
+            self._end(node)
 
-    def _end_sessions(self, node: Node) -> None:
-        node.up = False
-        node.alarms.clear()
-        self.note_alarms()
-        self._give_up_uploads(node)
-        self._close([session for _, session in sorted(node.sessions.items())])
-        node.effects.clear()
+    def _end(self, node: Node) -> None:
+        if node.up:
+            self._end_node(node)
+            node.alarms.clear()
+            self.note_alarms()
+            self._give_up_uploads(node)
 
     def _alarm(self, node: Node, command: c.Alarm) -> None:
         if not command.mark:
@@ -177,77 +171,23 @@ class JobTable(Lifecycle):
         self.alarm = (node := self.nodes[min(raised)], min(node.alarms)) if raised else None
 
     def _session_open(self, node: Node, command: c.SessionOpen) -> None:
-        if command.session not in node.sessions:
-            node.sessions[command.session] = Session(node, command.session, command.peer)
+        number = command.session
+        if number not in node.sessions:
+            serial = self.last_session = self.last_session + 1
+            page = self.changes.session_page(serial)
+            session = node.sessions[number] = Session(node, number, command.peer, serial, page)
+            page.add(serial, session)
 
     def _session_close(self, node: Node, command: c.SessionClose) -> None:
         session = node.sessions.get(command.session)
         if session is not None:
-            self._close([session])
-
-    def _close(self, sessions: list[Session]) -> None:
-        """Let sessions go together: no job is given to one of them, or run for one of them, on behalf of another."""
-        for session in sessions:
-            self._disable_all(session)
-            session.parked = 0
-        for session in sessions:
-            for number in sorted(session.listening):
-                job = self.jobs[number]
-                self._touch(number)
-                del job.listeners[session]
-                if job.state <= _QUEUED and not job.background and not job.listeners:
-                    self._remove(job)
-            session.listening.clear()
-        held = sorted((number for session in sessions for number in session.holding), reverse=True)
-        for session in sessions:
-            del session.node.sessions[session.number]
-        for number in held:
-            job = self.jobs[number]
-            self._give_up(job, attempt=job.state is _RUNNING)
-        for name in {self.jobs[number].function.name: None for number in reversed(held) if number in self.jobs}:
-            self._wake(self.functions[name])
+            self._end_session(session)
 
     def _identify(self, node: Node, command: c.Identify) -> None:
         session = node.sessions.get(command.session)
         if session is not None:
+            session.page.change()
             session.client_id = command.client_id
-
-    # -- abilities ---------------------------------------------------------------------------------
-
-    def _can(self, node: Node, command: c.Can) -> None:
-        session = node.sessions.get(command.session)
-        if session is None:
-            return
-        ability = session.abilities.get(command.function)
-        if ability is not None:
-            ability.time_limit = command.time_limit
-            return
-        session.abilities[command.function] = Ability(command.time_limit, session.served)
-        session.served += 1
-        function = self._function(command.function)
-        function.workers[session] = None
-        if session.parked:
-            function.add_sleeper(session)
-
-    def _cant(self, node: Node, command: c.Cant) -> None:
-        session = node.sessions.get(command.session)
-        if session is not None and command.function in session.abilities:
-            self._disable(session, command.function)
-
-    def _cant_any(self, node: Node, command: c.CantAny) -> None:
-        session = node.sessions.get(command.session)
-        if session is not None:
-            self._disable_all(session)
-
-    def _disable_all(self, session: Session) -> None:
-        for name in list(session.abilities):
-            self._disable(session, name)
-
-    def _disable(self, session: Session, name: bytes) -> None:
-        del session.abilities[name]
-        function = self.functions[name]
-        del function.workers[session]
-        function.sleepers.pop(session, None)
 
     # -- submitting --------------------------------------------------------------------------------
 
@@ -297,10 +237,14 @@ class JobTable(Lifecycle):
             if node.audible:
                 node.effects.append(Refused(command.session, Refusal.NO_ROOM, ticket=command.ticket))
             return
-        function = self._function(command.function)
+        function = self._make_function(command.function)
+        if function is None:
+            if node.audible:
+                node.effects.append(Refused(command.session, Refusal.TOO_MANY_FUNCTIONS, ticket=command.ticket))
+            return
         if 0 < function.limits[priority] <= function.total:
             if node.audible:
-                held = function.total > sum(function.waiting)
+                held = function.total > function.queued
                 refused = Refused(command.session, Refusal.QUEUE_FULL, command if held else None, command.ticket)
                 node.effects.append(refused)
             return
@@ -324,10 +268,10 @@ class JobTable(Lifecycle):
             job.due = command.due
             self.deadlines.set(command.due, number)
             return
-        if function.sleepers and not any(function.waiting) and (sleeper := function.wake_last()) is not None:
+        if function.sleepers and not function.queued and (sleeper := function.wake_last(self.asleep)) is not None:
             if len(sleeper.abilities) == 1:
                 # It is the only job for this worker: what would come of queueing it is known.
-                sleeper.parked = 0
+                self._rouse(sleeper)
                 sleeper.note_served(function.name)
                 self._reserve(sleeper, job, wake=True)
                 return
@@ -341,7 +285,7 @@ class JobTable(Lifecycle):
     def _joined(self, node: Node, command: c.Submit, job: Job, again: bool) -> Effect:  # noqa: FBT001 - one caller
         """Answer a submit that joined a job."""
         holder: Session | None = job.holder
-        if holder is not None and holder.node is not node:
+        if holder is not None and holder.node is not node and holder.node.up:
             return Joined(command.session, job, command, holder.node.name, holder.node.incarnation, again)
         return Created(command.session, job, not command.background, again, command.ticket)
 
@@ -351,7 +295,8 @@ class JobTable(Lifecycle):
         session = node.sessions.get(command.session)
         job = None
         if session is not None:
-            session.parked = 0
+            if session.parked:
+                self._rouse(session)
             job = self.waiting.take(session)
         if session is None or job is None:
             if node.audible:
@@ -386,15 +331,19 @@ class JobTable(Lifecycle):
         if session.holding:
             for number in sorted(session.holding):
                 self._lift_deadline(self.jobs[number])
-        session.parked = 0
+        if session.parked:
+            self._rouse(session)
         job = self.waiting.take(session)
         if job is not None:
             self._reserve(session, job, wake=True)
             return
-        self.parkings += 1
-        session.parked = self.parkings
+        if not session.page.changed:
+            session.page.change()
+        asleep, functions = self.asleep, self.functions
+        parking = session.parked = self.parkings = self.parkings + 1
+        asleep[parking] = session
         for name in session.abilities:
-            self.functions[name].add_sleeper(session)
+            functions[name].add_sleeper(parking, asleep)
 
     # -- the end of a run --------------------------------------------------------------------------
 
@@ -438,14 +387,14 @@ class JobTable(Lifecycle):
         self._settle(node, command.session, Outcome.DONE)
 
     def _set_limit(self, node: Node, command: c.SetLimit) -> None:
-        limits = (command.high, command.normal, command.low)
+        limits = (max(0, command.high), max(0, command.normal), max(0, command.low))
+        outcome = Outcome.DONE
         if any(limits) or command.function in self.functions:
-            self._function(command.function).limits = limits
-        self._settle(node, command.session, Outcome.DONE)
+            outcome = self._configure(command.function, limits=limits)
+        self._settle(node, command.session, outcome)
 
     def _create_function(self, node: Node, command: c.CreateFunction) -> None:
-        self._function(command.function)
-        self._settle(node, command.session, Outcome.DONE)
+        self._settle(node, command.session, self._configure(command.function, created=True))
 
     def _drop_function(self, node: Node, command: c.DropFunction) -> None:
         function = self.functions.get(command.function)
@@ -456,8 +405,7 @@ class JobTable(Lifecycle):
         elif function.total:
             outcome = Outcome.FUNCTION_HAS_JOBS
         else:
-            del self.functions[command.function]
-            outcome = Outcome.DONE
+            outcome = self._configure(command.function, limits=NO_LIMITS, created=False)
         self._settle(node, command.session, outcome)
 
     def _settle(self, node: Node, session: int, outcome: Outcome) -> None:

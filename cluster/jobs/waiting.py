@@ -5,10 +5,9 @@ ago comes next (round robin); within a function's priority the first in is the f
 or what becomes of a job that is taken; that is the table's.
 """
 
-from collections import deque
 from typing import Final
 
-from cluster.jobs.functions import Function
+from cluster.jobs.functions import Function, Queue
 from cluster.jobs.job import HIGH, LOW, NORMAL, PRIORITIES, Job, JobState
 from cluster.jobs.sessions import Session
 
@@ -39,30 +38,37 @@ class Waiting:
         """Put a job at the front of its queue."""
         self.front -= 1
         job.position = self.front
-        self._admit(job).appendleft(job.number)
+        self._admit(job).numbers.appendleft(job.number)
 
-    def _admit(self, job: Job) -> deque[int]:
+    def _admit(self, job: Job) -> Queue:
         """Count a job in; give its queue."""
         job.state = _QUEUED
         function: Function = job.function
         priority = job.priority
-        waiting = function.waiting
-        if not waiting[priority]:
+        queue = function.queues[priority]
+        if not queue.waiting:
             self.ready[priority][function.name] = function
-        waiting[priority] += 1
-        return function.queues[priority]
+        queue.waiting += 1
+        function.queued += 1
+        return queue
+
+    def restore(self, job: Job) -> None:
+        """Put a job at the back of its queue, at the position that it has."""
+        self._admit(job).append(job.number)
 
     def remove(self, job: Job) -> None:
         """Count out a queued job that has left `jobs`; its queue passes over the number."""
         function: Function = job.function
-        self._count_out(function, job.priority)
-        function.forget_ended(job.priority, self.jobs)
+        queue = function.queues[job.priority]
+        queue.remove(job.number, self.jobs)
+        self._count_out(function, job.priority, queue)
 
-    def _count_out(self, function: Function, priority: int) -> None:
-        left = function.waiting[priority] = function.waiting[priority] - 1
+    def _count_out(self, function: Function, priority: int, queue: Queue) -> None:
+        function.queued -= 1
+        left = queue.waiting = queue.waiting - 1
         if not left:
             del self.ready[priority][function.name]
-            function.queues[priority].clear()
+            queue.clear()
 
     def best_priority(self, session: Session) -> int | None:
         """Tell the priority of the best job for this session; None: there is none."""
@@ -94,8 +100,8 @@ class Waiting:
             chosen: bytes | None = None
             lowest = session.served
             for name in abilities if len(abilities) <= len(ready) else ready:
-                if name in ready and name in abilities and abilities[name].served < lowest:
-                    lowest = abilities[name].served
+                if name in ready and name in abilities and abilities[name] < lowest:
+                    lowest = abilities[name]
                     chosen = name
             if chosen is not None:
                 return ready[chosen], priority
@@ -110,8 +116,6 @@ class Waiting:
         """Take a job out of the queue that `best` has just named for this session."""
         session.note_served(function.name)
         queue = function.queues[priority]
-        find = self.jobs.get
-        while (job := find(queue.popleft())) is None:
-            pass  # it has ended
-        self._count_out(function, priority)
+        job = queue.take(self.jobs)
+        self._count_out(function, priority, queue)
         return job

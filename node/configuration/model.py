@@ -128,6 +128,10 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     job_retries: int = -1
     """How often a job is run again after its worker went away: -1 without end, 0 never."""
+    max_functions: int = 100_000
+    """How many functions the cluster may know at a time, those of `maxqueue` and `create function` among them."""
+    max_worker_functions: int = 10_000
+    """How many functions one worker's connection may name."""
     exceptions: bool = False
     """Whether every connection starts with the option `exceptions` on (gearmand's `--exceptions`)."""
     job_handle_prefix: str = ""

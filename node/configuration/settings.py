@@ -220,6 +220,20 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         ("-j",),
     ),
     Setting(
+        "max_functions",
+        "Jobs",
+        values.whole(1, 10_000_000),
+        "N",
+        "Functions that the cluster may know at a time. [default: 100000]",
+    ),
+    Setting(
+        "max_worker_functions",
+        "Jobs",
+        values.whole(1, 100_000),
+        "N",
+        "Functions that one worker may name. [default: 10000]",
+    ),
+    Setting(
         "exceptions", "Jobs", values.boolean, "", "Send WORK_EXCEPTION to every client, asked or not. [default: off]"
     ),
     Setting(

@@ -82,7 +82,7 @@ class Mirroring:
         """Mirror the table, if enough of it has changed; else in a while."""
         if self._under_way or self._stopped:
             return
-        if len(self._table.dirty) >= MIRROR_SEGMENTS or self._bytes >= MIRROR_LOG_BYTES:
+        if len(self._table.changes.dirty) >= MIRROR_SEGMENTS or self._bytes >= MIRROR_LOG_BYTES:
             self.begin()
         elif self._timer is None:
             self._timer = self._loop.call_later(MIRROR_INTERVAL, self._in_time)

@@ -97,13 +97,13 @@ class Administration:
         functions = self._table.functions
         for name in list(functions):
             if (function := functions.get(name)) is not None:
-                yield _row((name, function.total, function.running, len(function.workers)))
+                yield _row((name, function.total, function.running, function.workers))
 
     def _priority_status(self) -> Iterator[bytes]:
         functions = self._table.functions
         for name in list(functions):
             if (function := functions.get(name)) is not None:
-                yield _row((name, *function.pending, len(function.workers)))
+                yield _row((name, *function.pending, function.workers))
 
     def _limits(self, wanted: bytes | None) -> Iterator[bytes]:
         functions = self._table.functions

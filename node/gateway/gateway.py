@@ -19,6 +19,7 @@ from cluster.jobs import (
     Effect,
     Ended,
     Failed,
+    Incapable,
     Job,
     Joined,
     NoJob,
@@ -36,6 +37,7 @@ from cluster.jobs import (
 from node.configuration import Configuration
 from node.driver import Driver
 from node.gateway import reports, requests
+from node.gateway.abilities import TOO_MANY, Abilities
 from node.gateway.administration import Administration
 from node.gateway.assigning import Assigning
 from node.gateway.company import Company
@@ -52,6 +54,7 @@ from protocol import (
     FUNCTION_HAS_JOBS,
     FUNCTION_IN_USE,
     FUNCTION_NOT_FOUND,
+    TOO_MANY_FUNCTIONS,
     UNKNOWN_JOB,
     AdminCommand,
     encode_error,
@@ -65,6 +68,7 @@ STALL_CHECKS: Final = 4
 _REFUSALS: Final = {
     Refusal.QUEUE_FULL: encode_error(b"QUEUE_ERROR", b"Job queue is full"),
     Refusal.NO_SESSION: encode_error(b"QUEUE_ERROR", b"The connection is closing"),
+    Refusal.TOO_MANY_FUNCTIONS: TOO_MANY,
 }
 _OUTCOMES: Final = {
     Outcome.DONE: ok_line(),
@@ -72,6 +76,7 @@ _OUTCOMES: Final = {
     Outcome.NO_SUCH_FUNCTION: FUNCTION_NOT_FOUND,
     Outcome.FUNCTION_IN_USE: FUNCTION_IN_USE,
     Outcome.FUNCTION_HAS_JOBS: FUNCTION_HAS_JOBS,
+    Outcome.TOO_MANY_FUNCTIONS: TOO_MANY_FUNCTIONS,
 }
 
 log = structlog.get_logger()
@@ -119,6 +124,7 @@ class Gateway:
         self.reads = Reads(self)
         self.shortage = Shortage(self)
         self.assigning = Assigning(self)
+        self.abilities = Abilities(self, configuration.max_worker_functions)
         self._company = Company(self)
         self._draining = Draining(self)
         asking, self.run_handlers = requests.handlers(self)
@@ -136,6 +142,7 @@ class Gateway:
             Failed: self.telling.failed,
             Ended: self.telling.ended,
             Concluded: self.telling.concluded,
+            Incapable: self.abilities.incapable,
             Settled: self._settled,
         }
 

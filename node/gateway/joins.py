@@ -157,7 +157,7 @@ class Joins:
     def _decide(self, join: Join, job: Job, verdict: Verdict, node: str, incarnation: int) -> None:
         listening, session = self._gateway.telling.listening, join.submit.session
         holder: Session | None = job.holder
-        there = (holder.node.name, holder.node.incarnation) if holder is not None else None
+        there = (holder.node.name, holder.node.incarnation) if holder is not None and holder.node.up else None
         if join.again and listening.told_since(session, job.number, join.index + 1):
             self._accept(join)  # the run that ended then began after it had joined
         elif join.again and job.number not in self._table.jobs and not listening.awaits(session, job.number):

@@ -57,7 +57,7 @@ class Reads:
         """
         job = find()
         holder: Session | None = job.holder if job is not None else None
-        if job is not None and holder is not None and holder.node.name != self._driver.name:
+        if job is not None and holder is not None and holder.node.up and holder.node.name != self._driver.name:
             held = (holder.node.name, holder.node.incarnation, job.number)
             then = partial(self._decide, connection, find, answer, held)
             holders = self._gateway.holders

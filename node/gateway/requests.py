@@ -7,7 +7,7 @@ reports of workers on their jobs (`node.gateway.reports`).
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import HIGH, LOW, NORMAL, Can, Cant, CantAny, Command, Grab, Identify, Job, Park, Submit
+from cluster.jobs import HIGH, LOW, NORMAL, Command, Grab, Identify, Job, Park, Submit
 from node.driver import PART
 from node.gateway.connection import Connection
 from node.gateway.worker import NO_JOB, NOOP
@@ -181,38 +181,22 @@ class _Requests:
         self._driver.propose_lazily(Identify(connection.number, args[0]), len(args[0]))
 
     def can_do(self, connection: Connection, args: list[bytes]) -> None:
-        self._can(connection, args[0], 0)
+        self._gateway.abilities.can(connection, args[0], 0)
 
     def can_do_timeout(self, connection: Connection, args: list[bytes]) -> None:
         time_limit = parse_timeout(args[1])
         if isinstance(time_limit, Fault):
             self._refuse(connection, time_limit)
         else:
-            self._can(connection, args[0], time_limit or 0)
-
-    def _can(self, connection: Connection, function: bytes, time_limit: int) -> None:
-        worker = self._gateway.worker_of(connection)
-        if time_limit:
-            worker.timed = True
-        worker.abilities.add(function)
-        self._driver.propose_lazily(Can(connection.number, function, time_limit), len(function))
-        worker.abilities_number = self._driver.numbered
+            self._gateway.abilities.can(connection, args[0], time_limit or 0)
 
     def cant_do(self, connection: Connection, args: list[bytes]) -> None:
-        worker = connection.worker
-        if worker is not None:
-            worker.abilities.discard(args[0])
-            self._driver.propose_lazily(Cant(connection.number, args[0]), len(args[0]))
-            worker.abilities_number = self._driver.numbered
-            self._gateway.assigning.part(connection, worker)
+        if connection.worker is not None:
+            self._gateway.abilities.cannot(connection, connection.worker, args[0])
 
     def reset_abilities(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
-        worker = connection.worker
-        if worker is not None:
-            worker.abilities.clear()
-            self._driver.propose_lazily(CantAny(connection.number))
-            worker.abilities_number = self._driver.numbered
-            self._gateway.assigning.part(connection, worker)
+        if connection.worker is not None:
+            self._gateway.abilities.cannot(connection, connection.worker, None)
 
     def pre_sleep(self, connection: Connection, args: list[bytes]) -> None:  # noqa: ARG002 - one shape for all
         gateway, driver = self._gateway, self._driver

@@ -60,6 +60,8 @@ class Telling:
             listeners = job.listeners if not self.listening.told else self._who_may_hear(job)
         elsewhere: dict[Node, list[int]] | None = None
         for listener in listeners:
+            if not listener.node.up:
+                continue  # it is over, and another may have its number by now
             if listener.node.name == here:
                 if not (self.listening.holds and self.listening.keep(listener.number, job, kind, args)):
                     self._say(listener.number, kind, args)
@@ -135,7 +137,9 @@ class Telling:
         if ending is not None:
             kind, args, listeners = ending
             # One that was told the end of an earlier run was left out when a worker here ended this one.
-            if told or any(each.number == session and each.node.name == self._name for each in listeners):
+            if told or any(
+                each.number == session and each.node.name == self._name and each.node.up for each in listeners
+            ):
                 self._say(session, kind, args)
                 return
         if not told:
@@ -144,7 +148,7 @@ class Telling:
 
     def repeats(self, job: Job) -> int:
         """Tell how many requests for a job there are here beyond one for each session."""
-        here = [listener.number for listener in job.listeners if listener.node.name == self._name]
+        here = [each.number for each in job.listeners if each.node.name == self._name and each.node.up]
         return sum(self._repeats[session].get(job.handle, 0) for session in here if session in self._repeats)
 
     def disconnected(self, session: int) -> None:

@@ -43,6 +43,7 @@ class WorkerSession:
         "grabbing",
         "held",
         "late",
+        "mistaken",
         "muted",
         "pace",
         "prefetched",
@@ -55,6 +56,8 @@ class WorkerSession:
     def __init__(self) -> None:
         self.abilities: set[bytes] = set()
         """The functions it can run, by its own last word; the table hears of it a moment later."""
+        self.mistaken = False
+        """Whether some of them were not taken by the table, and are to be left out."""
         self.abilities_number = 0
         """The number of the last command that changed what this worker can do."""
         self.asleep = False

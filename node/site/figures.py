@@ -32,7 +32,7 @@ async def read_table(table: JobTable, *, most: int = MOST_FUNCTIONS) -> TableFig
             line = lines.setdefault(shown if shown in lines or len(lines) < most else OTHERS, [0, 0, 0])
             line[0] += function.total
             line[1] += function.running
-            line[2] += len(function.workers)
+            line[2] += function.workers
         if len(piece) == PIECE:
             await asyncio.sleep(0)
     return TableFigures(

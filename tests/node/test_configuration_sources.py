@@ -43,6 +43,8 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "mesh_ca": ("/etc/g/ca.pem", Path("/etc/g/ca.pem")),
     "node_timeout": ("1500ms", 1.5),
     "job_retries": ("5", 5),
+    "max_functions": ("2000", 2000),
+    "max_worker_functions": ("300", 300),
     "exceptions": ("true", True),
     "max_memory": ("1500MiB", 1500 * 1024 * 1024),
     "min_free_disk": ("0", 0),

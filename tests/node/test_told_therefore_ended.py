@@ -230,12 +230,14 @@ class TestAfterAClientWasToldTheEnd:
 
     @pytest.mark.parametrize("whose", range(3))
     def test_the_function_has_no_jobs_and_can_be_dropped(self, scene, whose):
+        operator = scene.peers()[whose].send(b"create function f\n")
+        scene.cluster.settle()
         scene.end_and_hear()
         with scene.cluster.loop.running():
             scene.worker.leave()
-        operator = scene.peers()[whose].send(b"drop function f\n")
+        operator.send(b"drop function f\n")
         scene.cluster.settle()
-        assert operator.hears() == [b"OK"]
+        assert operator.hears() == [b"OK", b"OK"]
 
     @pytest.mark.parametrize("whose", range(4))
     def test_its_place_in_a_full_queue_is_free(self, cluster, scene, whose):

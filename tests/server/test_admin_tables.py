@@ -12,8 +12,12 @@ async def operator(connect):
     return await connect()
 
 
+async def rows_of(operator, command, function) -> list[bytes]:
+    return [row for row in await operator.table(command) if row.split(b"\t")[0] == function]
+
+
 async def row_of(operator, command, function) -> bytes:
-    (row,) = [row for row in await operator.table(command) if row.split(b"\t")[0] == function]
+    (row,) = await rows_of(operator, command, function)
     return row
 
 
@@ -44,7 +48,17 @@ class TestStatus:
         await new_worker(function, function)
         await eventually(lambda: row_of(operator, "status", function), lambda row: row == function + b"\t0\t0\t1")
 
-    async def test_a_function_is_listed_after_its_worker_has_gone(self, new_worker, operator, function):
+    async def test_a_function_is_forgotten_when_its_worker_has_gone(self, new_worker, operator, function):
+        """gearmand lists it until it is dropped, and keeps what it takes."""
+        worker = await new_worker(function)
+        await eventually(lambda: row_of(operator, "status", function), lambda row: row == function + b"\t0\t0\t1")
+        await worker.close()
+        await eventually(lambda: rows_of(operator, "status", function), lambda rows: rows == [])
+
+    async def test_a_function_that_was_created_is_listed_after_its_worker_has_gone(
+        self, new_worker, operator, function
+    ):
+        await operator.line(b"create function " + function)
         worker = await new_worker(function)
         await worker.close()
         await eventually(lambda: row_of(operator, "status", function), lambda row: row == function + b"\t0\t0\t0")

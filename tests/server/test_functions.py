@@ -45,6 +45,7 @@ class TestDrop:
 
     async def test_a_function_with_a_worker_is_kept_until_the_worker_has_gone(self, operator, new_worker, function):
         worker = await new_worker(function)
+        assert await operator.line(b"create function " + function) == b"OK"
         assert await operator.line(b"drop function " + function) == (
             b"ERR there are still connected workers or executing clients"
         )

@@ -184,9 +184,8 @@ class Histories(Calls):
         for one in self._runs:
             who, run, recorded = one
             node, job = table.nodes.get(run.node), table.jobs.get(run.job)
-            session = (
-                node.sessions.get(run.session) if node is not None and node.incarnation == run.incarnation else None
-            )
+            alive = node is not None and node.up and node.incarnation == run.incarnation
+            session = node.sessions.get(run.session) if node is not None and alive else None
             if run.limit or session is None or (job is not None and job.holder is not session):
                 self._recorder.invoke(who, RunFails(recorded))
             else:

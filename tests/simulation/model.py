@@ -9,7 +9,7 @@ Not for: when things happen. Both read the time from the entries; `punctuality` 
 
 from typing import Any
 
-from cluster.jobs import Batch, Effect, JobTable, Node, Proposal
+from cluster.jobs import Batch, Effect, JobTable, Node, Proposal, departures, lifecycle
 from tests.cluster.jobs.naive import NaiveTable
 from tests.cluster.jobs.views import describe, observe
 from tests.simulation.journal import ViolationError
@@ -42,6 +42,7 @@ class Model:
 
     def apply(self, index: int, proposal: Proposal) -> None:
         """Apply an entry."""
+        self.naive.step, self.naive.due = departures.STEP, lifecycle.DUE
         told = self.naive.apply(proposal)
         self._reference.apply(proposal)
         found = self._reference.effects()

@@ -125,7 +125,7 @@ MUTANTS = (
     Mutant(
         "time limits are never enforced",
         "cluster/jobs/lifecycle.py",
-        "        if ability is not None and ability.time_limit:",
+        "        if session.limits and function.name in session.limits:",
         "        if False:",
         simulated=True,
     ),
@@ -386,8 +386,8 @@ MUTANTS = (
     # The job table
     Mutant(
         "dedupe missing from the snapshot",
-        "cluster/jobs/mirror.py",
-        "        node.last = node_row.last\n",
+        "cluster/jobs/restoring.py",
+        "        node.last = each.last\n",
         "",
     ),
     Mutant(
@@ -411,30 +411,30 @@ MUTANTS = (
     Mutant(
         "a sleeper that learns a function is woken first",
         "cluster/jobs/functions.py",
-        "if last > session.parked:",
-        "if False:",
+        "elif not sleepers or sleepers[-1] < parking:",
+        "elif True:",
     ),
     Mutant(
         "queues restored in another order",
-        "cluster/jobs/mirror.py",
+        "cluster/jobs/restoring.py",
         "    queued.sort(key=_position)\n",
         "",
     ),
     Mutant(
         "deadlines missing from the snapshot",
-        "cluster/jobs/mirror.py",
+        "cluster/jobs/restoring.py",
         "                table.deadlines.set(job.deadline, number)\n",
         "                pass\n",
     ),
     Mutant(
         "listeners missing from the snapshot",
-        "cluster/jobs/mirror.py",
-        "                job.listeners = dict.fromkeys(",
-        "                job.listeners = {} and dict.fromkeys(",
+        "cluster/jobs/restoring.py",
+        "            job.listeners = dict.fromkeys(",
+        "            job.listeners = {} and dict.fromkeys(",
     ),
     Mutant(
         "unique keys missing from the snapshot",
-        "cluster/jobs/mirror.py",
+        "cluster/jobs/restoring.py",
         "            table.keys.add(job.key, job)\n",
         "            pass\n",
     ),
@@ -640,8 +640,8 @@ MUTANTS = (
     # Mirrors and snapshots
     Mutant(
         "a mirror with what changed after it was begun",
-        "cluster/jobs/lifecycle.py",
-        "        if segment in self._owed:\n            self._take_owed(segment)\n",
+        "cluster/jobs/changes.py",
+        "        if segment in self.owed:\n            self.take_owed(segment)\n",
         "",
     ),
     Mutant(
@@ -906,7 +906,7 @@ MUTANTS = (
     Mutant(
         "a submit joins a job whose end was told",
         "cluster/jobs/table.py",
-        "if holder is not None and holder.node is not node:",
+        "if holder is not None and holder.node is not node and holder.node.up:",
         "if False:",
         simulated=True,
     ),
@@ -954,7 +954,7 @@ MUTANTS = (
     Mutant(
         "a status is answered without asking the worker's node",
         "node/gateway/reads.py",
-        "if job is not None and holder is not None and holder.node.name != self._driver.name:",
+        "if job is not None and holder is not None and holder.node.up and holder.node.name != self._driver.name:",
         "if False:",
         simulated=True,
     ),

@@ -47,7 +47,10 @@ FORMING: dict[str, float] = {
 BY_NAME: dict[str, dict[str, int]] = {
     "stops": {"stop": 1},
     "limits": {},
-}
+    "departures": {
+        "crash": 4, "fuse": 4, "isolate": 3, "oneway": 1, "pause": 2, "links": 2, "transfer": 3, "member": 2, "stop": 1,
+    },
+}  # fmt: skip
 """Kinds that are not drawn: each is for one promise which the others reach too rarely. Tests play them by name."""
 
 
@@ -122,7 +125,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         size = 3
     if kind == "shrinking":
         size = 2
-    small = kind == "snapshots" or (not steady and random.random() < 0.5)
+    small = kind in ("snapshots", "departures") or (not steady and random.random() < 0.5)
     noisy = kind in ("lossy", "everything", "snapshots", "shrinking", "founding", "admission")
     scaled = known.scaled if known is not None else kind == "sizes" or (not small and random.random() < 0.2)
     # Many come and go there at once, and are sent everything: with slow links a seed would take seconds.
@@ -149,7 +152,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         progress=steady,
         config=_consensus(random, small=small, usual=steady or scale > 1, scale=scale),
         retries=random.choice((-1, -1, -1, 2)),
-        tuning=sizes.bounds(scale) if steady or scale > 1 else _tuning(random, small=small),
+        tuning=(sizes.bounds(scale) if steady or scale > 1 else _tuning(random, small=small)) | _steps(random, kind),
         clients=random.randrange(2, 6),
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
@@ -178,6 +181,17 @@ def _consensus(random: Random, *, small: bool, usual: bool, scale: int) -> dict[
         "max_recent_bytes": random.choice((0, 2000, 1 << 24)),
         "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
         "chunk_window": random.choice((1, 2, 4)),
+    }
+
+
+def _steps(random: Random, kind: str) -> dict[tuple[str, str], float]:
+    """Draw how little of what is too much for one entry, or for one turn, is done in one."""
+    if kind != "departures":
+        return {}
+    return {
+        ("cluster.jobs.departures", "STEP"): random.choice((1, 1, 2, 3)),
+        ("cluster.jobs.lifecycle", "DUE"): random.choice((1, 1, 2)),
+        ("node.driver.mirroring", "STEP_SEGMENTS"): 1,
     }
 
 

@@ -46,6 +46,7 @@ class NaiveSession:
     client_id: bytes = b""
     abilities: list[list] = field(default_factory=list)
     """[function, time limit], the one served longest ago first."""
+    alive: bool = True
 
     @property
     def name(self):
@@ -68,10 +69,10 @@ class NaiveNode:
     uploads: dict[int, bytes] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
-class NaiveFunction:
-    name: bytes
+@dataclass
+class NaiveSettings:
     limits: tuple[int, int, int] = (0, 0, 0)
+    created: bool = False
 
 
 @dataclass(eq=False)
@@ -97,12 +98,18 @@ class NaiveJob:
 
 
 class NaiveTable:
-    def __init__(self):
+    def __init__(self, step=10**9, due=10**9):
+        """`step`: how much of the end of sessions one entry does; `due`: how many jobs fall due in one entry."""
+        self.step, self.due = step, due
+        self.left = 0
+        self.departing: list[list[NaiveSession]] = []
+        """Sessions that are over and not gone yet, those that ended together in one list."""
+        self.most_functions = 0
         self.now = 0
         self.retries = -1
         self.last_job = 0
         self.nodes: list[NaiveNode] = []
-        self.functions: list[NaiveFunction] = []
+        self.settings: dict[bytes, NaiveSettings] = {}
         self.jobs: list[NaiveJob] = []
         self.queue: list[NaiveJob] = []
         """Every waiting job, of whatever function and priority, first in line first."""
@@ -115,7 +122,9 @@ class NaiveTable:
     def apply(self, proposal: Proposal) -> list[tuple[str, tuple]]:
         """Return the effects for every node, each with the node's name, in order."""
         self.now = max(self.now, proposal.time)
-        while True:
+        self.left = self.step
+        self.depart()
+        for _ in range(self.due):
             times = [(job.due, job.number, job) for job in self.jobs if job.state == DELAYED and job.due <= self.now]
             times += [(job.deadline, job.number, job) for job in self.jobs if 0 < job.deadline <= self.now]
             if not times:
@@ -159,22 +168,23 @@ class NaiveTable:
                 node.prefix = command.handle_prefix
                 node.max_packet = command.max_packet
                 self.retries = command.job_retries
+                self.most_functions = command.max_functions
             case NodeDown():
                 other = self.node(command.node)
-                if other is not None and other.incarnation == command.incarnation:
+                if other is not None and other.incarnation == command.incarnation and other is not node:
                     self.end_node(other)
             case SessionOpen():
                 if session is None:
                     node.sessions.append(NaiveSession(node, command.session, command.peer))
             case SessionClose():
                 if session is not None:
-                    self.end_sessions([session])
+                    self.end_sessions(node, [session])
             case Identify():
                 if session is not None:
                     session.client_id = command.client_id
             case Can():
                 if session is not None:
-                    self.can(session, command.function, command.time_limit)
+                    self.can(node, session, command.function, command.time_limit)
             case Cant():
                 if session is not None:
                     session.abilities = [ability for ability in session.abilities if ability[0] != command.function]
@@ -212,7 +222,7 @@ class NaiveTable:
                     for listener in job.listeners:
                         if listener.node is not node:
                             said = ("concluded", listener.number, job.number, (node.name, node.incarnation))
-                            self.tell(listener.node, said)
+                            self.tell(listener, said)
             case Progress():
                 job = self.held(session, command.job)
                 if job is not None:
@@ -220,13 +230,20 @@ class NaiveTable:
             case Cancel():
                 self.cancel(node, command)
             case SetLimit():
-                limits = (command.high, command.normal, command.low)
-                if limits != (0, 0, 0) or self.function(command.function) is not None:
-                    self.make_function(command.function).limits = limits
-                self.tell(node, ("settled", command.session, "DONE"))
+                limits = tuple(max(0, limit) for limit in (command.high, command.normal, command.low))
+                if limits == (0, 0, 0) and command.function not in self.settings:
+                    self.tell(node, ("settled", command.session, "DONE"))
+                elif self.room_for(command.function):
+                    self.settings.setdefault(command.function, NaiveSettings()).limits = limits
+                    self.tell(node, ("settled", command.session, "DONE"))
+                else:
+                    self.tell(node, ("settled", command.session, "TOO_MANY_FUNCTIONS"))
             case CreateFunction():
-                self.make_function(command.function)
-                self.tell(node, ("settled", command.session, "DONE"))
+                if self.room_for(command.function):
+                    self.settings.setdefault(command.function, NaiveSettings()).created = True
+                    self.tell(node, ("settled", command.session, "DONE"))
+                else:
+                    self.tell(node, ("settled", command.session, "TOO_MANY_FUNCTIONS"))
             case DropFunction():
                 self.drop_function(node, command)
             case Alarm():
@@ -238,8 +255,10 @@ class NaiveTable:
                 raise AssertionError(command)
 
     def tell(self, who: NaiveNode | NaiveSession, effect: tuple) -> None:
-        name = who.name if isinstance(who, NaiveNode) else who.node.name
-        self.told.append((name, effect))
+        if isinstance(who, NaiveNode):
+            self.told.append((who.name, effect))
+        elif who.alive:
+            self.told.append((who.node.name, effect))
 
     # -- looking things up --
 
@@ -250,15 +269,21 @@ class NaiveTable:
         return next((session for session in node.sessions if session.number == number), None)
 
     def sessions(self):
-        return [session for node in self.nodes for session in node.sessions]
+        """All of them, those that are departing as well."""
+        alive = [session for node in self.nodes for session in node.sessions]
+        return alive + [session for group in self.departing for session in group]
 
-    def function(self, name):
-        return next((function for function in self.functions if function.name == name), None)
+    def functions(self):
+        """The names that stand for something: a job, a worker, a setting."""
+        set_up = {name for name, settings in self.settings.items() if settings != NaiveSettings()}
+        can = {name for session in self.sessions() for name, _ in session.abilities}
+        return {job.function for job in self.jobs} | can | set_up
 
-    def make_function(self, name):
-        if self.function(name) is None:
-            self.functions.append(NaiveFunction(name))
-        return self.function(name)
+    def room_for(self, name):
+        return name in self.functions() or not 0 < self.most_functions <= len(self.functions())
+
+    def limits(self, name):
+        return self.settings[name].limits if name in self.settings else (0, 0, 0)
 
     def workers(self, name):
         return [session for session in self.sessions() if session.can(name)]
@@ -282,38 +307,71 @@ class NaiveTable:
     # -- nodes and sessions --
 
     def end_node(self, node: NaiveNode) -> None:
-        node.up = False
-        node.short_of = {}
-        node.uploads = {}
-        self.end_sessions(sorted(node.sessions, key=lambda session: session.number))
-        self.told = [(name, effect) for name, effect in self.told if name != node.name]
+        if node.up:
+            node.up = False
+            node.short_of = {}
+            node.uploads = {}
+            self.told = [(name, effect) for name, effect in self.told if name != node.name]
+            self.end_sessions(node, list(node.sessions))
 
-    def end_sessions(self, sessions: list[NaiveSession]) -> None:
-        """End them all at once: nobody of them is given a job or told anything on the way."""
+    def end_sessions(self, node: NaiveNode, sessions: list[NaiveSession]) -> None:
+        """End them all at once: none of them is given a job or told anything from now on."""
         for session in sessions:
-            session.abilities = []
-            self.asleep = [other for other in self.asleep if other is not session]
-            session.node.sessions.remove(session)
-        for session in sessions:
-            for job in list(self.jobs):
-                if session in job.listeners:
-                    job.listeners.remove(session)
-                    if not job.listeners and not job.background and job.state in (DELAYED, QUEUED):
-                        self.remove(job)
-        held = [job for job in self.jobs if job.holder in sessions]
-        for job in reversed(held):
-            self.give_up(job, attempt=job.state == RUNNING)
+            session.alive = False
+            node.sessions.remove(session)
+        self.asleep = [session for session in self.asleep if session.alive]
+        if sessions:
+            self.departing.append(sessions)
+            self.depart()
+
+    def depart(self) -> None:
+        """Let go of those that ended first, as far as this entry goes, and give what they held to others then."""
+        held = []
+        while self.departing and self.left > 0:
+            group = self.departing[0]
+            if not self.let_go(group[0], held):
+                break
+            self.left -= 1
+            del group[0]
+            if not group:
+                del self.departing[0]
+        held.sort(key=lambda job: -job.number)
         for job in held:
+            self.give_up(job, attempt=job.state == RUNNING)
+        for job in reversed(held):
             if job in self.jobs:
                 self.wake(job.function)
 
-    def can(self, session, function, time_limit) -> None:
+    def let_go(self, session, held) -> bool:
+        """Tell whether nothing is left of a session."""
+        self.left -= len(session.abilities)
+        session.abilities = []
+        for job in list(self.jobs):
+            if session in job.listeners:
+                if self.left <= 0:
+                    return False
+                self.left -= 1
+                job.listeners.remove(session)
+                if not job.listeners and not job.background and job.state in (DELAYED, QUEUED):
+                    self.remove(job)
+        for job in reversed(self.jobs):
+            if job.holder is session and job not in held:
+                if self.left <= 0:
+                    return False
+                self.left -= 1
+                held.append(job)
+        return True
+
+    def can(self, node, session, function, time_limit) -> None:
         for ability in session.abilities:
             if ability[0] == function:
                 ability[1] = time_limit
                 return
-        session.abilities.append([function, time_limit])
-        self.make_function(function)
+        pairs = sum(len(each.abilities) for each in self.sessions())
+        if not self.room_for(function) or 0 < 10 * self.most_functions <= pairs:
+            self.tell(node, ("incapable", session.number, function))
+        else:
+            session.abilities.append([function, time_limit])
 
     # -- jobs --
 
@@ -331,7 +389,7 @@ class NaiveTable:
                     job.listeners.append(session)
                 else:
                     again = ("again",)
-                if job.holder is not None and job.holder.node is not node:
+                if job.holder is not None and job.holder.alive and job.holder.node is not node:
                     holder = (job.holder.node.name, job.holder.node.incarnation)
                     self.tell(node, ("joined", command.session, job.number, job.handle, holder, *again))
                 else:
@@ -340,18 +398,20 @@ class NaiveTable:
         if any(other.short_of for other in self.nodes):
             self.tell(node, ("refused", command.session, "NO_ROOM"))
             return
-        function = self.make_function(command.function)
-        limit = function.limits[command.priority]
-        if limit and len(self.jobs_of(function.name)) >= limit:
-            delayed = [job for job in self.jobs_of(function.name) if job.state == DELAYED]
-            held = ("held",) if delayed or any(job.holder for job in self.jobs_of(function.name)) else ()
+        if not self.room_for(command.function):
+            self.tell(node, ("refused", command.session, "TOO_MANY_FUNCTIONS"))
+            return
+        limit = self.limits(command.function)[command.priority]
+        if limit and len(self.jobs_of(command.function)) >= limit:
+            delayed = [job for job in self.jobs_of(command.function) if job.state == DELAYED]
+            held = ("held",) if delayed or any(job.holder for job in self.jobs_of(command.function)) else ()
             self.tell(node, ("refused", command.session, "QUEUE_FULL", *held))
             return
         self.last_job += 1
         job = NaiveJob(
             self.last_job,
             node.prefix + b":" + str(self.last_job).encode(),
-            function.name,
+            command.function,
             command.unique,
             command.workload,
             command.reducer,
@@ -488,15 +548,15 @@ class NaiveTable:
         self.tell(node, ("settled", command.session, "DONE"))
 
     def drop_function(self, node, command) -> None:
-        function = self.function(command.function)
-        if function is None:
+        name = command.function
+        if name not in self.functions():
             outcome = "NO_SUCH_FUNCTION"
-        elif self.workers(function.name) or any(job.state == RUNNING for job in self.jobs_of(function.name)):
+        elif self.workers(name) or any(job.state == RUNNING for job in self.jobs_of(name)):
             outcome = "FUNCTION_IN_USE"
-        elif self.jobs_of(function.name):
+        elif self.jobs_of(name):
             outcome = "FUNCTION_HAS_JOBS"
         else:
-            self.functions.remove(function)
+            del self.settings[name]
             outcome = "DONE"
         self.tell(node, ("settled", command.session, outcome))
 
@@ -505,7 +565,7 @@ class NaiveTable:
     def observe(self) -> dict:
         """Everything visible, in the form of `views.observe`."""
         return {
-            "table": (self.now, self.retries, self.last_job),
+            "table": (self.now, self.retries, self.most_functions, self.last_job, len(self.departing)),
             "nodes": {
                 node.name: (node.incarnation, node.last, node.up, node.prefix, node.max_packet, node.short_of)
                 for node in self.nodes
@@ -520,24 +580,23 @@ class NaiveTable:
                     "listens": {job.number for job in self.jobs if session in job.listeners},
                     "waits for": next((p for p in (0, 1, 2) if self.could_take(session, p)), None),
                 }
-                for session in self.sessions()
+                for node in self.nodes
+                for session in node.sessions
             },
             "functions": {
-                function.name: {
-                    "limits": function.limits,
-                    "total": len(self.jobs_of(function.name)),
-                    "running": len([job for job in self.jobs_of(function.name) if job.state == RUNNING]),
+                name: {
+                    "limits": self.limits(name),
+                    "total": len(self.jobs_of(name)),
+                    "running": len([job for job in self.jobs_of(name) if job.state == RUNNING]),
                     "pending": [
-                        len([job for job in self.jobs_of(function.name) if job.priority == p and job.state != RUNNING])
+                        len([job for job in self.jobs_of(name) if job.priority == p and job.state != RUNNING])
                         for p in (0, 1, 2)
                     ],
-                    "waiting": [
-                        len([job for job in self.waiting(function.name) if job.priority == p]) for p in (0, 1, 2)
-                    ],
-                    "workers": {session.name for session in self.workers(function.name)},
-                    "sleepers": [session.name for session in self.asleep if session.can(function.name)],
+                    "waiting": [len([job for job in self.waiting(name) if job.priority == p]) for p in (0, 1, 2)],
+                    "workers": len(self.workers(name)),
+                    "sleepers": [session.name for session in self.asleep if session.can(name)],
                 }
-                for function in self.functions
+                for name in self.functions()
             },
             "jobs": {
                 job.number: {
@@ -553,8 +612,8 @@ class NaiveTable:
                 for job in self.jobs
             },
             "queues": {
-                (function.name, p): [job.number for job in self.waiting(function.name) if job.priority == p]
-                for function in self.functions
+                (name, p): [job.number for job in self.waiting(name) if job.priority == p]
+                for name in self.functions()
                 for p in (0, 1, 2)
             },
         }

@@ -39,6 +39,14 @@ class Rig:
         self.time += milliseconds
         return [describe(effect) for effect in self.table.apply(propose(self.time, []))]
 
+    def settle(self) -> int:
+        """Bring entries for as long as the table wants one now; tell how many."""
+        count = 0
+        while (due := self.table.next_deadline()) is not None and due <= self.time:
+            self.wait(0)
+            count += 1
+        return count
+
     def open(self, *sessions: int, node: str = "a") -> None:
         self.say(*(SessionOpen(session, f"{node}:{session}") for session in sessions), node=node)
 

@@ -107,6 +107,7 @@ class TestALimit:
     def test_of_zero_or_less_is_none(self, rig, limit):
         rig.say(SetLimit(9, b"f", 1, 1, 1), SetLimit(9, b"f", limit, limit, limit))
         assert self.fill(rig, 1, 3) == ["created"] * 3
+        assert rig.table.functions[b"f"].limits == (0, 0, 0)
 
     def test_can_be_read_back(self, rig):
         rig.say(SetLimit(9, b"f", 3, 2, 1))
@@ -139,7 +140,7 @@ class TestAFunction:
         assert rig.queue() == [number]
 
     def test_with_workers_is_in_use(self, rig):
-        rig.say(Can(1, b"f", 0))
+        rig.say(CreateFunction(9, b"f"), Can(1, b"f", 0))
         assert rig.say(DropFunction(9, b"f")) == [("settled", 9, "FUNCTION_IN_USE")]
         rig.say(SessionClose(1))
         assert rig.say(DropFunction(9, b"f")) == [("settled", 9, "DONE")]

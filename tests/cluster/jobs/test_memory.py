@@ -130,6 +130,7 @@ class TestADrainedQueue:
     def test_has_given_back_what_it_took_when_the_client_goes(self, rig, meter):
         say(rig, foreground, DRAINED)
         rig.say(SessionClose(2))
+        rig.settle()
         assert rig.table.jobs == {}
         assert meter.read() <= self.SLACK
 

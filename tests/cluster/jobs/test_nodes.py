@@ -35,7 +35,7 @@ class TestANewIncarnation:
         rig.restart("a")
         assert rig.table.nodes["a"].sessions == {}
         assert rig.queue() == [number]
-        assert rig.table.functions[b"f"].workers == {}
+        assert rig.table.functions[b"f"].workers == 0
 
     def test_must_begin_with_its_first_command_being_node_up(self, rig):
         before = digest(rig.table)
@@ -123,10 +123,12 @@ class TestNodeDown:
         rig.say(NodeUp(b"H:b", -1), node="b")
         assert digest(rig.table) == before
 
-    def test_may_concern_the_node_that_says_it(self, rig):
+    def test_of_the_node_that_says_it_does_nothing(self, rig):
+        """One that says anything is not down."""
         rig.open(1)
-        assert rig.say(BG, NodeDown("a", 1)) == []
-        assert not rig.table.nodes["a"].up
+        rig.say(NodeDown("a", 1), BG)
+        assert rig.table.nodes["a"].up
+        assert set(rig.table.nodes["a"].sessions) == {1}
         assert len(rig.table.jobs) == 1
 
     def test_gives_the_jobs_to_sleepers_elsewhere(self, rig):

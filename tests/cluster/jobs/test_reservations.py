@@ -146,9 +146,9 @@ class TestWaking:
         rig.park(1, 2)
         rig.say(Can(1, b"f", 0))
         mirror = MirrorWriter().take(rig.table)
-        restored, _ = restore(mirror.meta, [], [], "a")
+        restored, _ = restore(mirror.meta, mirror.segments, [], "a")
         assert woken(rig.say(Submit(0, b"f", b"", b"", 1, background=True))) == [2]
-        assert [session.number for session in asleep(restored.functions[b"f"])] == [1, 2]
+        assert [session.number for session in asleep(restored, restored.functions[b"f"])] == [1, 2]
 
     def test_for_a_job_that_comes_back_finds_a_sleeper(self, rig):
         for worker in (1, 2):
@@ -196,7 +196,7 @@ class TestAReservedJob:
 
     def test_counts_as_pending_and_not_as_waiting(self, rig, number):
         function = rig.table.functions[b"f"]
-        assert (function.total, function.running, function.pending, function.waiting) == (1, 0, [0, 1, 0], [0, 0, 0])
+        assert (function.total, function.running, function.pending, function.waiting) == (1, 0, (0, 1, 0), (0, 0, 0))
 
     def test_goes_on_to_the_next_sleeper_when_it_is_given_back(self, rig, number):
         rig.park(2)

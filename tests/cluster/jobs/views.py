@@ -14,6 +14,7 @@ from cluster.jobs import (
     Ended,
     Failed,
     Function,
+    Incapable,
     Job,
     JobState,
     JobTable,
@@ -68,14 +69,17 @@ def describe(effect: Effect) -> tuple:
             )
         case Concluded():
             return ("concluded", effect.session, effect.job.number, (effect.node, effect.incarnation))
+        case Incapable():
+            return ("incapable", effect.session, effect.function)
         case Settled():
             return ("settled", effect.session, effect.outcome.name)
     raise AssertionError(effect)
 
 
-def asleep(function: Function) -> list[Session]:
+def asleep(table: JobTable, function: Function) -> list[Session]:
     """Give the sleeping workers of a function, the last one parked at the end."""
-    return [session for session, parking in function.sleepers.items() if session.parked == parking]
+    found = [table.asleep[parking] for parking in sorted(set(function.sleepers)) if parking in table.asleep]
+    return [session for session in found if function.name in session.abilities and session.node.up]
 
 
 def queue(table: JobTable, function: bytes, priority: int) -> list[int]:
@@ -91,7 +95,7 @@ def queue(table: JobTable, function: bytes, priority: int) -> list[int]:
 def observe(table: JobTable) -> dict:
     """Give everything visible of the table, through the attributes that its docstrings name."""
     return {
-        "table": (table.now, table.job_retries, table.last_job),
+        "table": (table.now, table.job_retries, table.max_functions, table.last_job, len(table.departing)),
         "nodes": {
             name: (node.incarnation, node.last, node.up, node.handle_prefix, node.max_packet, node.alarms)
             for name, node in table.nodes.items()
@@ -100,13 +104,14 @@ def observe(table: JobTable) -> dict:
         "sessions": {
             name_of(session): {
                 "about": (session.peer, session.client_id),
-                "abilities": {name: ability.time_limit for name, ability in session.abilities.items()},
+                "abilities": {name: session.limits.get(name, 0) for name in session.abilities},
                 "asleep": bool(session.parked),
                 "holds": set(session.holding),
                 "listens": set(session.listening),
                 "waits for": table.waiting.best_priority(session),
             }
             for node in table.nodes.values()
+            if node.up
             for session in node.sessions.values()
         },
         "functions": {
@@ -116,8 +121,8 @@ def observe(table: JobTable) -> dict:
                 "running": function.running,
                 "pending": list(function.pending),
                 "waiting": list(function.waiting),
-                "workers": {name_of(session) for session in function.workers},
-                "sleepers": [name_of(session) for session in asleep(function)],
+                "workers": function.workers,
+                "sleepers": [name_of(session) for session in asleep(table, function)],
             }
             for name, function in table.functions.items()
         },
