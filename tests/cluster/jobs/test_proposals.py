@@ -54,7 +54,7 @@ class TestAProposal:
     def test_keeps_the_tag_of_every_command(self):
         """Logs on disk hold these numbers: a new command takes a new one, wherever it stands in the list."""
         structs = typing.get_args(Command)
-        assert [struct.__struct_config__.tag for struct in structs] == [*range(1, 11), 20, *range(11, 20), 21]
+        assert [struct.__struct_config__.tag for struct in structs] == [*range(1, 10), 30, 10, 20, *range(11, 20), 21]
 
     def test_tells_its_errors_apart_from_others(self):
         assert issubclass(UnreadableProposalError, JobTableError)
