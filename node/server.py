@@ -34,7 +34,7 @@ from node.gateway import Gateway
 from node.links import Links
 from node.machine import disk_room
 from node.membership import Membership
-from node.monitor import Monitor
+from node.monitor import Monitor, memory_mark
 from node.offload import Offloading
 from node.peers import Nobody, Peers
 from node.pidfile import pid_file
@@ -198,7 +198,7 @@ class _Server:
                 check_alone(driver.name, driver.raft.configuration.members, settings.data_dir)
         self._driver = driver
         send: Send = Nobody().parcel if self._peers is None else self._peers.parcel
-        self._gateway = gateway = Gateway(settings, driver, send)
+        self._gateway = gateway = Gateway(settings, driver, send, memory=memory_mark(settings.max_memory))
         self._doors = doors = Doors(
             self._listeners, gateway.accept, backlog=settings.backlog, name=settings.name, changed=self._opened
         )
@@ -238,7 +238,9 @@ class _Server:
                     await self._end(gateway, driver, doors)
             else:
                 await self._end(gateway, driver, doors)
-            gateway.close()
+            closed = asyncio.Event()
+            gateway.close(closed.set)
+            await closed.wait()
             await asyncio.sleep(0)  # the transports write what they were given last
             await keeper
         finally:

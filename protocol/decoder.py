@@ -60,6 +60,12 @@ class _Decoder(Generic[_Text]):
         """Whether a fatal fault was met: nothing fed from now on is decoded or kept."""
         return self._lost
 
+    def let_go(self) -> None:
+        """Keep nothing, and decode nothing from now on."""
+        self._pieces = []
+        self.pending = 0
+        self._lost = True
+
     def feed(self, data: bytes) -> list[Packet | Fault | _Text]:
         """Take the bytes that came next and return what they completed, in order.
 

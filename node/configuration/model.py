@@ -114,7 +114,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     max_packet: int = 64 * 1024 * 1024
     """The largest body of a packet, in bytes."""
     stall_timeout: float = 60.0
-    """Seconds that an incomplete packet may stay without a further byte before its connection is closed."""
+    """Seconds that half a packet, or what a peer does not read, may stand still before its connection is closed."""
     http: Address | None = Address("127.0.0.1", DEFAULT_HTTP_PORT)
     """Where the site is (health, metrics, API); None: nowhere."""
     keepalive: bool = True

@@ -130,7 +130,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Network",
         values.seconds(0.001, _DAY),
         "SECONDS",
-        "How long half a packet may wait for its next byte. [default: 60]",
+        "How long half a packet, or unread answers, may stand still. [default: 60]",
     ),
     Setting(
         "http",

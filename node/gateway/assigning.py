@@ -68,6 +68,12 @@ class Assigning:
         self._release_held()
         self.tell_taken()
 
+    def reset(self) -> None:
+        """Forget all of them: the table has let them go."""
+        self._watched.clear()
+        self._held.clear()
+        self.untold.clear()
+
     def close(self) -> None:
         """Wait for nothing any more."""
         for timer in (self._sweep, self._release, self._telling):

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from node.gateway.budget import SMALL
+from node.gateway.inbox import Inbox, Message
+from node.gateway.progress import extended
+from node.gateway.unread import Unread
 from protocol import AdminCommand, AdminFault, Fault, Packet, PacketType, ServerDecoder, encode_error
 
 if TYPE_CHECKING:
@@ -25,15 +29,10 @@ MAX_WAITING: Final = 2048
 """Answers owed by the table beyond which a connection is not read from."""
 MAX_SUBMITTED: Final = 8 << 20
 """Bytes of workload on their way to the table beyond which a connection is not read from."""
-MAX_INBOX: Final = 1024
-"""Held-back messages beyond which a connection is not read from."""
 QUOTA: Final = 512
 """Messages of one connection that are seen to in one turn of the loop: the others have their turn too."""
 WRITE_HIGH: Final = 8 << 20
-"""Unsent bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
-WRITE_LOW: Final = 1 << 20
-
-Message = Packet | AdminCommand | Fault
+"""Unread bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
 
 PIPELINED: Final = frozenset(
     {
@@ -67,13 +66,17 @@ log = structlog.get_logger()
 class Owed:
     """The place of an answer that is not known yet, though later ones may be."""
 
-    __slots__ = ("behind", "packet")
+    __slots__ = ("behind", "counted", "packet", "size")
 
     def __init__(self) -> None:
         self.packet = b""
         """The answer; empty: not known."""
         self.behind: list[bytes] = []
         """What is to be sent behind it."""
+        self.counted = 0
+        """How many of these are in `size`."""
+        self.size = 0
+        """Bytes that are to be sent behind it."""
 
 
 class Connection(asyncio.Protocol):
@@ -84,21 +87,26 @@ class Connection(asyncio.Protocol):
         "_decoder",
         "_ended",
         "_gateway",
+        "_generation",
         "_held_back",
         "_inbox",
         "_on_writable",
         "_out",
+        "_packet_deadline",
         "_queued",
         "_quota",
         "_reading",
         "_ready",
         "_tired",
         "_transport",
+        "_unread",
+        "_withheld",
         "client_id",
         "closed",
+        "counted",
         "exceptions",
-        "heard",
         "in_step",
+        "kept",
         "number",
         "opened",
         "peer",
@@ -131,12 +139,18 @@ class Connection(asyncio.Protocol):
         """Bytes of workload submitted since last nothing was waited for."""
         self.uploading = False
         """Whether the last job it submitted travels in parts: what came after it has to wait, or would overtake it."""
-        self.heard = 0.0
-        """When the incomplete packet at the end of what was received last grew; meaningless if there is none."""
+        self.kept = 0
+        """Bytes that are kept for it elsewhere: reports, and lists under way."""
+        self.counted = 0
+        """What the budget counts for it (`node.gateway.budget`)."""
         self.closed = False
         self._gateway = gateway
+        self._generation = 0
+        """Which of the gateway's generations it belongs to."""
         self._decoder = ServerDecoder(gateway.max_packet)
-        self._inbox: deque[Message] = deque()
+        self._packet_deadline = 0.0
+        """Until when an incomplete packet at the end of what was received has to go on, if there is one."""
+        self._inbox = Inbox()
         self._out: list[bytes] = []
         """What is to be sent next."""
         self._blocked: deque[Owed] = deque()
@@ -148,8 +162,12 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reading = True
         self._on_writable: Callable[[], None] | None = None
+        self._unread: Unread | None = None
+        """What the peer has not read, if it is more than next to nothing."""
+        self._withheld = 0
+        """Bytes that wait behind answers which are not known, as far as they are counted."""
         self._held_back = False
-        """Whether the peer does not read what it is sent."""
+        """Whether that is so much that nothing more is read from it."""
         self._tired = False
         """Whether it has used up its quota and goes on in the next turn."""
         self._quota = QUOTA
@@ -160,33 +178,37 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        self._generation = self._gateway.generation
         self._transport = transport  # type: ignore[assignment]  # uvloop's transports do not derive from asyncio's
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+        self._transport.set_write_buffer_limits(high=min(SMALL, WRITE_HIGH), low=0)
         peer = transport.get_extra_info("peername")
         if peer:
             self.peer = peer[0]
         accepted: socket.socket | None = transport.get_extra_info("socket")
-        if accepted is not None:
-            self._gateway.prepare_socket(accepted)
-        self._gateway.connected(self)
+        self._gateway.connected(self, accepted)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes in."""
         gateway = self._gateway
+        if self._generation != gateway.generation:
+            return  # its service is over, though its turn to be closed has not come
         driver = gateway.driver
         driver.in_turn = True
         try:
             messages = self._decoder.feed(data)
-            if self._decoder.pending:
-                self.heard = gateway.time()
+            pending = self._decoder.pending
+            if pending:
+                self._wait_for_rest(len(data))
             count = len(messages)
             self._quota -= count
             if self._inbox or self._held_back:
-                self._inbox.extend(messages)
+                self._inbox.put(messages)
             else:
                 done = self._process(messages if self._quota >= 0 else messages[:QUOTA])
                 if done < count and not self.closed:
-                    self._inbox.extend(messages[done:])
+                    self._inbox.put(messages[done:])
+            if pending > SMALL or self.counted or self._inbox:
+                gateway.budget.note(self)
             if self._quota < 0 and not self._tired:
                 self._tired = True
                 gateway.resume_later(self)
@@ -210,22 +232,23 @@ class Connection(asyncio.Protocol):
         return not self._finish()
 
     def pause_writing(self) -> None:
-        """Hold back: the peer does not read."""
-        self._held_back = True
-        self._regulate()
+        """Note that the peer does not read as fast as it is sent something."""
+        gateway = self._gateway
+        self._unread = Unread(self._transport, gateway.time(), gateway.transfer_timeout)
+        self._weigh_unread(self._unread)
 
     def resume_writing(self) -> None:
-        """Go on: the peer has read."""
+        """Go on: the peer has read everything."""
+        self._unread = None
         self._held_back = False
         self.resume()
 
     def connection_lost(self, error: Exception | None) -> None:
         """End."""
         self.closed = True
-        self._inbox.clear()
-        self._out.clear()
-        self._ready.clear()
-        self._blocked.clear()
+        self._unread = None
+        self._let_go()
+        self._gateway.budget.forget(self)
         self._gateway.disconnected(self, error)
 
     # -- messages -----------------------------------------------------------------------------------------------------
@@ -257,6 +280,15 @@ class Connection(asyncio.Protocol):
                 self._other(message)
         return position
 
+    def _wait_for_rest(self, received: int) -> None:
+        """Note that of what was received last, so many bytes, the end belongs to a packet that is not complete."""
+        gateway = self._gateway
+        now, timeout = gateway.time(), gateway.transfer_timeout
+        begun_before = self._decoder.pending > received
+        self._packet_deadline = (
+            extended(self._packet_deadline, received, now, timeout) if begun_before else now + timeout
+        )
+
     def _other(self, message: Message) -> None:
         if isinstance(message, Fault):
             self.send(encode_error(message.code, message.text))
@@ -285,22 +317,25 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """Process what was held back, as far as it goes now."""
-        if self._on_writable is not None and not self._held_back:
+        if self._generation != self._gateway.generation:
+            return
+        if self._on_writable is not None and self._unread is None:
             callback, self._on_writable = self._on_writable, None
             callback()
         self._tired = False
         self._quota = QUOTA
         inbox = self._inbox
         if inbox and not self._held_back:
-            done = self._process(list(islice(inbox, QUOTA)))
+            done = self._process(inbox.first(QUOTA))
             if not self.closed:
-                for _ in range(done):
-                    inbox.popleft()
+                inbox.take(done)
                 self._quota -= done
                 if inbox and not self._quota:
                     self._tired = True
                     self._gateway.resume_later(self)
         if not self.closed:
+            if self.counted:
+                self._gateway.budget.note(self)
             self._regulate()
             if self._ended:
                 self._finish()
@@ -315,13 +350,15 @@ class Connection(asyncio.Protocol):
             or self._gateway.overloaded
             or self.waiting > MAX_WAITING
             or self.submitted > MAX_SUBMITTED
-            or len(self._inbox) > MAX_INBOX
+            or self._inbox.full
         )
         if busy and self._reading:
             self._reading = False
+            self._gateway.unread_from[self] = None
             self._transport.pause_reading()
         elif not busy and not self._reading:
             self._reading = True
+            del self._gateway.unread_from[self]
             self._transport.resume_reading()
 
     def _finish(self) -> bool:
@@ -357,6 +394,7 @@ class Connection(asyncio.Protocol):
     def owe(self) -> Owed:
         """Keep the next place for an awaited answer: whatever is sent from now on goes behind it."""
         owed = Owed()
+        self._count_withheld()
         self._blocked.append(owed)
         self._out = owed.behind
         return owed
@@ -364,13 +402,17 @@ class Connection(asyncio.Protocol):
     def give(self, owed: Owed, packet: bytes) -> None:
         """Send the answer that a place was kept for, as soon as those before it are known."""
         owed.packet = packet
+        self._count_withheld()
         blocked = self._blocked
         while blocked and blocked[0].packet:
             known = blocked.popleft()
+            self._withheld -= known.size
             self._ready.append(known.packet)
             self._ready += known.behind
         if not blocked:
             self._out = self._ready
+        if self.counted:
+            self._gateway.budget.note(self)
         if self._ready and not self._queued:
             self._queued = True
             self._gateway.send_later(self)
@@ -379,47 +421,140 @@ class Connection(asyncio.Protocol):
     @property
     def withheld(self) -> int:
         """Give the bytes that wait behind answers which are not known."""
-        return sum(len(packet) for owed in self._blocked for packet in owed.behind)
+        self._count_withheld()
+        return self._withheld
+
+    def _count_withheld(self) -> None:
+        if self._blocked:
+            last = self._blocked[-1]
+            size = sum(map(len, islice(last.behind, last.counted, None)))
+            last.counted = len(last.behind)
+            last.size += size
+            self._withheld += size
 
     def when_writable(self, callback: Callable[[], None]) -> None:
-        """Call back in a later turn, once the peer has read most of what it was sent."""
-        self._on_writable = callback
-        if not self._held_back:
-            self._gateway.resume_later(self)
+        """Call back once the peer has read what it was sent: at once, or in a later turn."""
+        if self._unread is None:
+            callback()
+        else:
+            self._on_writable = callback
 
     def flush(self) -> bool:
         """Write what has gathered, in one piece; tell whether there was anything."""
         out = self._ready
         self._queued = False
-        if not out or self.closed:
+        if self.closed:
             return False
-        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._blocked and self.withheld > SMALL:
+            self._gateway.budget.note(self)
+        if not out:
+            return False
+        data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
-        if self._held_back and self._transport.get_write_buffer_size() > self._gateway.max_unread:
-            log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent")
-            self.abort()
+        unread = self._unread
+        self._transport.write(data)
+        if unread is not None and unread is self._unread:
+            unread.written(len(data))
+            self._weigh_unread(unread)
         return True
+
+    def _weigh_unread(self, unread: Unread) -> None:
+        """See how much the peer leaves unread: it is not read from, or closed, if that is too much."""
+        size = unread.size
+        if size > self._gateway.max_unread:
+            log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent", unread=size)
+            self.abort()
+            return
+        self._gateway.budget.note(self)
+        if size > WRITE_HIGH and not self._held_back and not self.closed:
+            self._held_back = True
+            self._regulate()
+
+    # -- what it holds, and for how long ------------------------------------------------------------------------------
+
+    @property
+    def weight(self) -> int:
+        """Give the bytes that are held for it."""
+        unread = self._unread.size if self._unread is not None else 0
+        return self._decoder.pending + self._inbox.size + unread + self._withheld + self.kept
+
+    @property
+    def holding(self) -> str:
+        """Name what most of that is."""
+        parts = {
+            "a packet that is not complete": self._decoder.pending,
+            "requests that are not processed": self._inbox.size,
+            "answers that are not read": self._unread.size if self._unread is not None else 0,
+            "answers that wait for earlier ones": self._withheld,
+            "reports and lists that are to be sent": self.kept,
+        }
+        return max(parts, key=parts.__getitem__)
+
+    def keep(self, size: int) -> None:
+        """Note that so many bytes more are kept for it elsewhere, or less where it is negative."""
+        self.kept += size
+        if self.kept > SMALL or self.counted:
+            self._gateway.budget.note(self)
+
+    def check(self) -> None:
+        """End the connection if its peer does not go on with a packet, or does not read, at a moderate pace."""
+        gateway = self._gateway
+        now, timeout = gateway.time(), gateway.transfer_timeout
+        if self._unread is not None and self._unread.overdue(now, timeout):
+            log.warning("connection_closed", peer=self.peer, why="it does not read what it is sent, or too slowly")
+            self.abort()
+        elif not self.closed and self._decoder.pending:
+            if self._inbox or not self._reading or self.waiting:
+                self._packet_deadline = now + timeout  # it is not read from, or has to wait itself
+            elif now > self._packet_deadline:
+                self.send(encode_error(b"TIMEOUT", b"The rest of a packet did not come, or too slowly"))
+                log.info("connection_closed", peer=self.peer, why="the rest of a packet did not come, or too slowly")
+                self.close()
+        if self.counted:
+            gateway.budget.note(self)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close once everything sent is written."""
         if not self.closed:
             self.flush()
+        if not self.closed:
             self.closed = True
-            self._inbox.clear()
+            self._let_go()
             self._transport.close()
+            if self._unread is None:  # its end is waited for no longer than for any other bytes
+                self._unread = Unread(self._transport, self._gateway.time(), self._gateway.transfer_timeout)
 
     def abort(self) -> None:
         """Close now."""
         self.closed = True
-        self._inbox.clear()
+        self._unread = None
+        self._let_go()
+        self._gateway.budget.forget(self)
         self._transport.abort()
+
+    def drop(self, why: str) -> None:
+        """Close now, and hold nothing more; tell the peer why if it reads."""
+        if self._unread is None and not self.closed:
+            self._let_go()
+            self.send(encode_error(b"MEMORY_ALLOCATION_FAILURE", why.encode()))
+            self.close()
+        else:
+            self.abort()
+
+    def _let_go(self) -> None:
+        """Hold nothing more of what came or is to be sent."""
+        self._decoder.let_go()
+        self._inbox.clear()
+        self._out.clear()
+        self._ready.clear()
+        self._blocked.clear()
+        self._withheld = 0
+        self._out = self._ready
+        self._on_writable = None
 
     def regulate(self) -> None:
         """Read on, if nothing speaks against it any more."""
         if not self._reading:
             self._regulate()
-
-    @property
-    def stalled(self) -> bool:
-        """Tell whether a packet has begun and not ended, and nothing else is to be answered first."""
-        return self._decoder.pending > 0 and not self._inbox and self._reading and not self.waiting

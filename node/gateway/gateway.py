@@ -39,7 +39,9 @@ from node.driver import Driver
 from node.gateway import reports, requests
 from node.gateway.abilities import TOO_MANY, Abilities
 from node.gateway.administration import Administration
+from node.gateway.admission import Admission
 from node.gateway.assigning import Assigning
+from node.gateway.budget import Budget, share
 from node.gateway.company import Company
 from node.gateway.connection import Connection
 from node.gateway.draining import Draining
@@ -47,6 +49,7 @@ from node.gateway.holders import Holders
 from node.gateway.joins import Joins
 from node.gateway.reads import Reads
 from node.gateway.shortage import Shortage
+from node.gateway.steps import Steps
 from node.gateway.telling import Telling
 from node.gateway.worker import WorkerSession
 from node.relay import Parcel, Send
@@ -62,8 +65,8 @@ from protocol import (
     ok_line,
 )
 
-STALL_CHECKS: Final = 4
-"""How often within the stall timeout incomplete packets are looked at."""
+CHECKS: Final = 4
+"""How often within the stall timeout it is looked whether transfers go on."""
 
 _REFUSALS: Final = {
     Refusal.QUEUE_FULL: encode_error(b"QUEUE_ERROR", b"Job queue is full"),
@@ -85,15 +88,23 @@ log = structlog.get_logger()
 class Gateway:
     """All connections of one node."""
 
-    def __init__(self, configuration: Configuration, driver: Driver, send: Send) -> None:
-        """`send` takes reports to other nodes."""
+    def __init__(self, configuration: Configuration, driver: Driver, send: Send, *, memory: int = 0) -> None:
+        """`send` takes reports to other nodes; `memory`: the bytes of memory that the node may take, if known."""
         self.driver = driver
         self.table = driver.table
         self.exceptions = configuration.exceptions
         self.max_packet = configuration.max_packet
         self.max_unread = (64 << 20) + configuration.max_packet
         """Unsent bytes at which a connection that does not read is closed."""
+        self.transfer_timeout = configuration.stall_timeout
+        """Seconds that a peer may let a packet, or what it is sent, stand still (`node.gateway.progress`)."""
         self.connections: dict[int, Connection] = {}
+        self.generation = 0
+        """Connections of an earlier one say nothing more: all of them are being closed."""
+        self.unread_from: dict[Connection, None] = {}
+        """Connections that are not read from at the moment."""
+        self.budget = Budget(share(memory, configuration.max_packet))
+        self.steps = Steps()
         self.progress: dict[int, tuple[int, int]] = {}
         """The latest progress of jobs that run here, by number: the table is told less often."""
         self.untold_progress: dict[int, Connection] = {}
@@ -115,7 +126,12 @@ class Gateway:
         self._next_turn: asyncio.Handle | None = None
         self._flush: asyncio.Handle | None = None
         self._progress_timer: asyncio.TimerHandle | None = None
-        self._stall_check: asyncio.TimerHandle | None = None
+        self._check: asyncio.TimerHandle | None = None
+        self._checking = False
+        """Whether it is being looked whether transfers go on."""
+        self._leaving: dict[Connection, None] = {}
+        """Connections of sessions that are over, as long as they are not closed."""
+        self._admission = Admission()
         self.telling = Telling(self, send)
         self.relay = self.telling.relay
         self._listening = self.telling.listening
@@ -167,20 +183,26 @@ class Gateway:
             if value > 0 and hasattr(socket, option):
                 accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
-    def connected(self, connection: Connection) -> None:
-        """Take a connection in."""
+    def connected(self, connection: Connection, accepted: socket.socket | None) -> None:
+        """Take a connection in; there may be no socket that one could look at."""
         if self.draining or not self.driver.serving:
             connection.abort()
             return
+        if accepted is not None:
+            if not self._admission.admits(accepted.fileno(), self.time()):
+                connection.abort()
+                return
+            self.prepare_socket(accepted)
         self.connections[connection.number] = connection
-        if self._stall_check is None:
-            self._stall_check = self._loop.call_later(
-                self._configuration.stall_timeout / STALL_CHECKS, self._check_stalls
-            )
+        if self._check is None:
+            self._check = self._loop.call_later(self.transfer_timeout / CHECKS, self._check_transfers)
 
     def disconnected(self, connection: Connection, error: Exception | None) -> None:
         """Let a connection go; the table gives back what it held."""
-        self.connections.pop(connection.number, None)
+        self.unread_from.pop(connection, None)
+        if self.connections.pop(connection.number, None) is None:
+            self._leaving.pop(connection, None)  # its session is over, or never began
+            return
         self.assigning.forget(connection)
         self.joins.disconnected(connection.number)
         self.telling.disconnected(connection.number)
@@ -273,8 +295,8 @@ class Gateway:
         overloaded = self.driver.congested or relay.congested
         if overloaded is not self.overloaded:
             self.overloaded = overloaded
-            for connection in list(self.connections.values()):
-                connection.regulate()
+            if not overloaded:
+                self.steps.each(self.unread_from, Connection.regulate)
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry."""
@@ -386,17 +408,17 @@ class Gateway:
 
     # -- stalls and the end -------------------------------------------------------------------------------------------
 
-    def _check_stalls(self) -> None:
-        timeout = self._configuration.stall_timeout
-        self._stall_check = None
-        since = self.time() - timeout
-        for connection in list(self.connections.values()):
-            if connection.stalled and connection.heard < since:
-                connection.send(encode_error(b"TIMEOUT", b"The rest of a packet did not come"))
-                log.info("connection_closed", peer=connection.peer, why="the rest of a packet did not come")
-                connection.close()
-        if self.connections:
-            self._stall_check = self._loop.call_later(timeout / STALL_CHECKS, self._check_stalls)
+    def _check_transfers(self) -> None:
+        """Look, a few in each turn, which connections have let a packet or unread bytes stand still for too long."""
+        self._check = None
+        if self.connections or self._leaving:
+            self._check = self._loop.call_later(self.transfer_timeout / CHECKS, self._check_transfers)
+            if not self._checking:
+                self._checking = True
+                self.steps.each([*self.connections.values(), *self._leaving], Connection.check, self._checked)
+
+    def _checked(self) -> None:
+        self._checking = False
 
     @property
     def running(self) -> int:
@@ -420,35 +442,42 @@ class Gateway:
 
     def check_drained(self) -> None:
         """See whether anything is left to wait for, while draining."""
-        self._draining.check()
+        self._draining.check_soon()
 
     def begin(self, incarnation: int) -> None:
         """Begin with the sessions of a new incarnation of this node."""
         self.relay.begin(incarnation)
 
     def hang_up(self) -> None:
-        """Close every connection: this node cannot serve anybody now, and another one can."""
-        for connection in list(self.connections.values()):
-            connection.close()
+        """Close every connection: this node cannot serve anybody now, and another one can.
+
+        From now on nothing that comes over them is taken; to close very many takes several turns.
+        """
+        self.generation += 1
+        self.steps.each(self.connections.values(), Connection.close)
 
     def break_off(self) -> None:
-        """Close every connection: the table has let their sessions go, and those of a new incarnation are others."""
-        for connection in list(self.connections.values()):
-            connection.opened = False
-            connection.close()
+        """Close every connection: the table has let their sessions go, and those of a new incarnation are others.
+
+        From now on they say nothing, and are told nothing; to close very many takes several turns.
+        """
+        self.generation += 1
+        leaving = list(self.connections.values())
+        self._leaving |= dict.fromkeys(leaving)
         self.connections.clear()
+        self.assigning.reset()
         self.progress.clear()
         self.untold_progress.clear()
         self.holders.reset()
         self.joins.reset()
         self.telling.reset()
+        self.steps.each(leaving, Connection.close)
 
-    def close(self) -> None:
-        """Close every connection, once what it was sent is written."""
+    def close(self, closed: Callable[[], object] = lambda: None) -> None:
+        """Close every connection, once what it was sent is written. `closed` is called when that has begun for all."""
         self.assigning.close()
         self._company.close()
-        for timer in (self._progress_timer, self._stall_check):
+        for timer in (self._progress_timer, self._check):
             if timer is not None:
                 timer.cancel()
-        for connection in list(self.connections.values()):
-            connection.close()
+        self.steps.each(self.connections.values(), Connection.close, closed)

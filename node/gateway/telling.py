@@ -47,7 +47,7 @@ class Telling:
         self._connections = gateway.connections
         self.relay = Relay(self._table, self._name, send, self._reported)
         """What goes to other nodes, and comes from them."""
-        self.listening = Listening(self._name, self._table, self._say)
+        self.listening = Listening(self._name, self._table, self._say, self._keep)
         """Those here who listen to jobs that run elsewhere."""
 
     # -- what is said here --------------------------------------------------------------------------------------------
@@ -116,6 +116,12 @@ class Telling:
                     break
             if kind in FINAL:
                 repeats.pop(args[0], None)
+
+    def _keep(self, session: int, size: int) -> None:
+        """Note that so many bytes more, or fewer, are kept for a session."""
+        connection = self._connections.get(session)
+        if connection is not None:
+            connection.keep(size)
 
     def created(self, effect: Created) -> None:
         """Note that a session has just been told that it listens to a job."""

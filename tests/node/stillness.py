@@ -20,7 +20,7 @@ from node.configuration import Configuration
 from node.driver import Driver
 from node.driver.mirroring import MIRROR_INTERVAL
 from node.gateway import Gateway
-from node.gateway.connection import WRITE_HIGH, WRITE_LOW, Connection
+from node.gateway.connection import WRITE_HIGH, Connection
 from node.peers import Nobody
 from protocol import Packet, PacketType, PeerDecoder, encode_request
 
@@ -273,6 +273,7 @@ class Wire:
         self.limits = (0, 0)
         self._loop = loop
         self._paused = False
+        self._ended = False
         self.protocol: Connection
 
     def get_extra_info(self, name: str) -> Any:
@@ -296,6 +297,7 @@ class Wire:
     def clog(self) -> None:
         """Let the peer read nothing, with more than enough on its way to it already."""
         self.reads = False
+        self.unread = WRITE_HIGH + 1
         self._paused = True
         self.protocol.pause_writing()
 
@@ -303,7 +305,9 @@ class Wire:
         """Let the peer read everything."""
         self.reads = True
         self.unread = 0
-        if self._paused:
+        if self.closed:
+            self._end()
+        elif self._paused:
             self._paused = False
             self.protocol.resume_writing()
 
@@ -314,13 +318,18 @@ class Wire:
         self.reading = True
 
     def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._loop.call_soon(self.protocol.connection_lost, None)
+        self.closed = True
+        if not self.unread:
+            self._end()
 
     def abort(self) -> None:
-        self.aborted = True
-        self.close()
+        self.aborted = self.closed = True
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._loop.call_soon(self.protocol.connection_lost, None)
 
 
 class Peer:
@@ -402,4 +411,4 @@ class StillNode(Engine):
         return handle
 
 
-__all__ = ["EPOCH", "WRITE_HIGH", "WRITE_LOW", "Engine", "Peer", "StillDisk", "StillLoop", "StillNode", "Wire"]
+__all__ = ["EPOCH", "WRITE_HIGH", "Engine", "Peer", "StillDisk", "StillLoop", "StillNode", "Wire"]

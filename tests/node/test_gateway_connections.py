@@ -2,8 +2,11 @@
 
 import pytest
 
-from node.driver import PART
+from node.driver import PART, gathering
 from node.gateway import connection as bounds
+from node.gateway import inbox, lists, steps
+from node.gateway.budget import SMALL
+from node.gateway.progress import PACE
 from protocol import PacketType as T
 from protocol import encode_request
 from tests.node.stillness import StillNode
@@ -119,7 +122,7 @@ class TestBackPressure:
     def test_who_piles_up_requests_behind_one_that_waits_is_not_read_from(self, node):
         node.disk.held = True
         client = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
-        for number in range(bounds.MAX_INBOX + 1):
+        for number in range(inbox.MAX_MESSAGES + 1):
             assert client.wire.reading
             client.say(T.ECHO_REQ, b"%d" % number)
             node.settle()
@@ -127,7 +130,35 @@ class TestBackPressure:
         node.disk.release()
         node.settle()
         assert client.wire.reading
-        assert len(client.hears()) == bounds.MAX_INBOX + 2
+        assert len(client.hears()) == inbox.MAX_MESSAGES + 2
+
+    def test_who_piles_up_bytes_behind_a_request_that_waits_is_not_read_from(self, node):
+        node.disk.held = True
+        client = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        for _ in range(5):
+            assert client.wire.reading
+            client.say(T.ECHO_REQ, bytes(inbox.MAX_BYTES // 5))
+            node.settle()
+        assert not client.wire.reading
+        node.disk.release()
+        node.settle()
+        assert client.wire.reading
+        assert len(client.hears()) == 6
+
+    def test_who_is_read_from_no_more_is_read_from_again_when_the_node_has_caught_up(self, node, monkeypatch):
+        monkeypatch.setattr(steps, "STEP", 3)
+        monkeypatch.setattr(gathering, "MAX_BACKLOG", 1)
+        node.disk.held = True
+        clients = [node.peer() for _ in range(10)]
+        for client in clients:
+            client.say(T.SUBMIT_JOB_BG, b"f", b"", bytes(2 * MEBIBYTE))
+        for client in clients:
+            client.say(T.ECHO_REQ, b"")
+        assert not any(client.wire.reading for client in clients)
+        node.disk.release()
+        node.settle()
+        assert all(client.wire.reading for client in clients)
+        assert node.gateway.unread_from == {}
 
     def test_who_does_not_read_is_not_read_from_and_nothing_is_done_for_it_meanwhile(self, node):
         client = node.peer()
@@ -172,11 +203,29 @@ class TestStalls:
     def test_one_that_goes_on_slowly_and_one_that_is_idle_stay(self, node):
         idle = node.peer().say(T.ECHO_REQ, b"")
         slow = node.peer()
-        for byte in encode_request(T.ECHO_REQ, b""):
-            slow.send(bytes([byte]))
-            node.wait(50)
-        assert slow.hears() == [(T.ECHO_RES, b"")]
+        packet = encode_request(T.ECHO_REQ, bytes(1_000_000))
+        for position in range(0, len(packet), 30 * PACE):
+            slow.send(packet[position : position + 30 * PACE])
+            node.wait(30)
+        assert slow.hears() == [(T.ECHO_RES, bytes(1_000_000))]
         assert not idle.wire.closed
+
+    def test_one_that_has_gone_on_fast_and_trickles_now_ends_its_connection(self, node):
+        packet = encode_request(T.ECHO_REQ, bytes(10 * MEBIBYTE))
+        client = node.peer().send(packet[:1000]).send(packet[1000:-1000])
+        for _ in range(15):
+            client.send(b"x")
+            node.wait(5)
+        assert [event[:2] for event in client.hears()] == [(T.ERROR, b"TIMEOUT")]
+        assert client.wire.closed
+
+    def test_one_that_begins_anew_has_its_time(self, node):
+        client = node.peer().send(encode_request(T.ECHO_REQ, b"first")[:-2])
+        node.wait(55)
+        client.send(encode_request(T.ECHO_REQ, b"first")[-2:] + encode_request(T.ECHO_REQ, b"second")[:-2])
+        node.wait(55)
+        client.send(encode_request(T.ECHO_REQ, b"second")[-2:])
+        assert [event[1] for event in client.hears()] == [b"first", b"second"]
 
     def test_who_is_not_read_from_cannot_be_late(self, node):
         node.disk.held = True
@@ -195,14 +244,215 @@ class TestStalls:
         node.wait(100)
         assert client.hears() == []
         node.disk.release()
-        node.wait(20)
+        node.wait(80)
         assert [event[0] for event in client.hears()] == [T.JOB_CREATED, T.ERROR]
         assert client.wire.closed
 
     def test_nothing_is_looked_at_where_nobody_is_connected(self, node):
         node.peer().leave()
         node.wait(100)
-        assert node.gateway._stall_check is None
+        assert node.gateway._check is None
+
+
+class TestUnreadBytes:
+    @pytest.fixture
+    def client(self, node):
+        """One that has left a MiB unread."""
+        client = node.peer()
+        client.wire.reads = False
+        return client.say(T.ECHO_REQ, bytes(MEBIBYTE))
+
+    def test_that_are_not_read_end_their_connection(self, node, client):
+        node.wait(59)
+        assert not client.wire.aborted
+        node.wait(17)
+        assert client.wire.aborted
+
+    def test_that_trickle_away_end_it_as_well(self, node, client):
+        for _ in range(15):
+            client.wire.unread -= 1
+            node.wait(5)
+        assert client.wire.aborted
+
+    def test_that_are_read_at_a_moderate_pace_do_not(self, node, client):
+        while client.wire.unread > 16 * PACE:
+            client.wire.unread -= 15 * PACE
+            node.wait(15)
+        client.wire.drain()
+        node.wait(300)
+        assert not client.wire.closed
+
+    def test_that_are_as_many_as_before_because_more_came_do_not(self, node, client):
+        """It is being sent things and reads them: what counts is what it has read."""
+        for _ in range(20):
+            client.connection.send(bytes(15 * PACE))
+            node.settle()
+            client.wire.unread -= 15 * PACE
+            node.wait(15)
+        assert not client.wire.closed
+
+    def test_that_are_few_do_not(self, node):
+        """A worker that is busy for minutes leaves NOOPs unread."""
+        worker = node.peer()
+        worker.wire.reads = False
+        for _ in range(SMALL // 20):
+            worker.say(T.ECHO_REQ, b"")
+        node.wait(1000)
+        assert not worker.wire.closed
+
+    def test_do_not_keep_a_connection_that_is_closed(self, node, client):
+        client.connection.close()
+        node.wait(50)
+        assert client.connection.number in node.gateway.connections
+        node.wait(30)
+        assert client.connection.number not in node.gateway.connections
+        assert client.wire.aborted
+
+    def test_behind_a_list_keep_its_rows_from_being_made(self, node, client, monkeypatch):
+        monkeypatch.setattr(lists, "PIECE", 1)
+        for number in range(10):
+            node.background(b"f%d" % number)
+        client.send(b"status\n")
+        node.wait(1)
+        assert client.hears()[1:] == []
+        client.wire.drain()
+        node.wait(0.1)
+        assert len(client.hears()) == 11
+
+
+class TestTheBudget:
+    @pytest.fixture
+    def node(self, node):
+        node.gateway.budget.limit = 16 * MEBIBYTE
+        return node
+
+    def half(self, node, size):
+        return node.peer().send(encode_request(T.ECHO_REQ, bytes(size + 1))[:-1])
+
+    def test_of_all_connections_is_kept_by_dropping_the_largest(self, node):
+        small, *large = [self.half(node, MEBIBYTE), *(self.half(node, size * MEBIBYTE) for size in (5, 6, 3))]
+        assert not any(peer.wire.closed for peer in (small, *large))
+        late = self.half(node, 2 * MEBIBYTE)
+        assert [peer.wire.closed for peer in (small, *large, late)] == [False, False, True, False, False]
+        assert [event[:2] for event in large[1].hears()] == [(T.ERROR, b"MEMORY_ALLOCATION_FAILURE")]
+        assert node.gateway.budget.held == sum(peer.connection.weight for peer in (small, large[0], large[2], late))
+        assert large[1].connection.weight == 0
+
+    def test_counts_answers_that_are_not_read_and_requests_that_wait(self, node):
+        deaf = node.peer()
+        deaf.wire.reads = False
+        deaf.say(T.ECHO_REQ, bytes(7 * MEBIBYTE))
+        node.disk.held = True
+        waits = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"").say(T.ECHO_REQ, bytes(8 * MEBIBYTE))
+        assert (deaf.connection.holding, waits.connection.holding) == (
+            "answers that are not read",
+            "requests that are not processed",
+        )
+        self.half(node, 2 * MEBIBYTE)
+        assert (deaf.wire.aborted, waits.wire.closed) == (False, True)
+        self.half(node, 7 * MEBIBYTE)
+        assert deaf.wire.aborted
+
+    def test_does_not_count_what_was_read_since(self, node):
+        deaf = node.peer()
+        deaf.wire.reads = False
+        deaf.say(T.ECHO_REQ, bytes(12 * MEBIBYTE))
+        deaf.wire.unread = 5000
+        half = self.half(node, 10 * MEBIBYTE)
+        assert not deaf.wire.closed
+        assert not half.wire.closed
+
+    def test_is_free_again_when_packets_are_complete_answers_read_and_connections_gone(self, node):
+        node.disk.held = True
+        peers = [self.half(node, MEBIBYTE) for _ in range(4)]
+        waits = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"").say(T.ECHO_REQ, bytes(MEBIBYTE))
+        deaf = node.peer()
+        deaf.wire.reads = False
+        deaf.say(T.ECHO_REQ, bytes(MEBIBYTE))
+        assert node.gateway.budget.held > 6 * MEBIBYTE
+        for peer in peers[:2]:
+            peer.send(b"\0")
+        for peer in peers[2:]:
+            peer.leave()
+        node.disk.release()
+        node.settle()
+        deaf.wire.drain()
+        assert kinds(waits.hears()) == [T.JOB_CREATED, T.ECHO_RES]
+        assert node.gateway.budget.held == 0
+        assert all(not rank for rank in node.gateway.budget._ranks)
+
+    def test_counts_what_waits_behind_an_answer_that_is_not_known(self, node):
+        client = node.peer()
+        client.connection.waiting += 2
+        first, second = client.connection.owe(), client.connection.owe()
+        client.connection.send(b"a" * MEBIBYTE)
+        node.settle()
+        client.connection.send(b"b" * MEBIBYTE)
+        node.settle()
+        assert node.gateway.budget.held == client.connection.withheld == 2 * MEBIBYTE
+        assert client.connection.holding == "answers that wait for earlier ones"
+        client.connection.give(second, b"2")
+        assert client.connection.withheld == 2 * MEBIBYTE
+        client.connection.give(first, b"1")
+        node.settle()
+        assert bytes(client.wire.sent[:3]) == b"12a"
+        assert client.connection.withheld == node.gateway.budget.held == 0
+
+    def test_costs_nothing_for_those_who_hold_next_to_nothing(self, node, monkeypatch):
+        monkeypatch.setattr(node.gateway.budget, "note", None)
+        client = node.peer()
+        for _ in range(3):
+            client.send(encode_request(T.ECHO_REQ, bytes(100)) + encode_request(T.ECHO_REQ, bytes(100))[:50])
+            client.send(encode_request(T.ECHO_REQ, bytes(100))[50:])
+        assert len(client.hears()) == 6
+
+
+class TestVeryManyConnections:
+    """What is done with all of them takes several turns; what must not wait is so at once."""
+
+    @pytest.fixture(autouse=True)
+    def few_in_a_turn(self, monkeypatch):
+        monkeypatch.setattr(steps, "STEP", 2)
+
+    def test_are_hung_up_on_in_several_turns_and_say_nothing_from_the_first_on(self, node):
+        clients = [node.peer() for _ in range(7)]
+        node.gateway.hang_up()
+        assert [client.wire.closed for client in clients] == [True] * 2 + [False] * 5
+        jobs = len(node.table.jobs)
+        for client in clients[2:]:
+            client.say(T.SUBMIT_JOB_BG, b"f", b"", b"").say(T.ECHO_REQ, b"")
+            assert client.hears() == []
+        node.settle()
+        assert all(client.wire.closed for client in clients)
+        assert len(node.table.jobs) == jobs
+        assert node.peer().say(T.ECHO_REQ, b"new").hears() == [(T.ECHO_RES, b"new")]
+
+    def test_of_an_incarnation_that_is_over_change_nothing_in_the_next(self, node):
+        workers = [node.worker(b"f") for _ in range(7)]
+        node.background()
+        last = workers[-1].say(T.GRAB_JOB)
+        node.settle()
+        ((_, handle, *_),) = last.hears()
+        node.gateway.break_off()
+        commands = len(node.disk.commands())
+        last.say(T.WORK_COMPLETE, handle, b"")
+        for worker in workers[2:]:
+            worker.say(T.GRAB_JOB)
+        node.wait(1)
+        assert all(worker.wire.closed for worker in workers)
+        assert [type(command) for command in node.disk.commands()[commands:]] == []
+        assert node.gateway._leaving == node.gateway.connections == {}
+
+    def test_are_told_in_the_end_what_they_were_to_be_told(self, node):
+        clients = [node.peer() for _ in range(7)]
+        for client in clients:
+            client.connection.send(b"last\n")
+        closed: list[int] = []
+        node.gateway.close(lambda: closed.append(1))
+        assert closed == []
+        node.settle()
+        assert closed == [1]
+        assert [client.hears() for client in clients] == [[b"last"]] * 7
 
 
 class TestDrain:

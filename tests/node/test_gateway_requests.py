@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.gateway import administration
+from node.gateway import administration, lists
 from protocol import PacketType as T
 from tests.node.stillness import StillNode
 
@@ -90,25 +90,73 @@ class TestOrderOfAnswers:
 
 class TestLongLists:
     def test_come_piece_by_piece_and_nothing_overtakes_them(self, node, monkeypatch):
-        monkeypatch.setattr(administration, "PIECE", 2)
+        monkeypatch.setattr(lists, "PIECE", 2)
+        monkeypatch.setattr(lists, "TURN", 2)
         for number in range(5):
             node.background(b"f%d" % number)
         operator = node.peer().send(b"status\n")
         operator.say(T.ECHO_REQ, b"behind")
+        node.loop.turn()
         assert len(operator.hears()) == 2
         node.settle()
         rest = operator.hears()
         assert [row.split(b"\t")[0] for row in rest[:-1]] == [b"f2", b"f3", b"f4", b"."]
         assert rest[-1] == (T.ECHO_RES, b"behind")
 
+    def test_of_many_operators_take_turns_and_no_turn_has_more_rows_for_them(self, node, monkeypatch):
+        monkeypatch.setattr(lists, "PIECE", 2)
+        monkeypatch.setattr(lists, "TURN", 6)
+        for number in range(5):
+            node.background(b"f%d" % number)
+        operators = [node.peer().send(b"status\n") for _ in range(10)]
+        heard = [0] * 10
+        for _ in range(40):
+            node.loop.turn()
+            rows = [len(operator.hears()) for operator in operators]
+            assert sum(rows) <= 6
+            heard = [before + more for before, more in zip(heard, rows, strict=True)]
+            assert max(heard) - min(heard) <= 4
+        assert heard == [6] * 10
+
+    def test_of_jobs_leave_out_what_ends_meanwhile_and_what_comes(self, node, monkeypatch):
+        monkeypatch.setattr(lists, "PIECE", 2)
+        monkeypatch.setattr(administration, "PIECE", 2)
+        monkeypatch.setattr(lists, "TURN", 2)
+        handles = [node.background() for _ in range(8)]
+        first = node.peer().send(b"show jobs\n")
+        node.loop.turn()
+        node.peer().send(b"cancel job %b\n" % handles[5])
+        late = node.background()
+        second = node.peer().send(b"show jobs\n")
+        node.settle()
+        shown = [[row.split(b"\t")[0] for row in operator.hears()] for operator in (first, second)]
+        rest = [handle for handle in handles if handle != handles[5]]
+        assert shown[0] in ([*rest, b"."], [*handles, b"."])
+        assert shown[1] == [*rest, late, b"."]
+        assert node.gateway._administration._jobs._numbers == []
+
+    def test_that_are_broken_off_leave_nothing(self, node, monkeypatch):
+        monkeypatch.setattr(lists, "PIECE", 1)
+        for _ in range(4):
+            node.background()
+        operator = node.peer()
+        operator.wire.clog()
+        operator.send(b"show jobs\n")
+        node.wait(1)
+        operator.leave()
+        other = node.peer().send(b"show jobs\n")
+        node.settle()
+        assert len(other.hears()) == 5
+        assert node.gateway._administration._jobs._numbers == []
+
     def test_are_made_no_faster_than_the_operator_reads(self, node, monkeypatch):
-        monkeypatch.setattr(administration, "PIECE", 1)
+        monkeypatch.setattr(lists, "PIECE", 1)
         for number in range(3):
             node.background(b"f%d" % number)
         operator = node.peer().send(b"status\n")
         operator.wire.clog()
         node.wait(10)
-        assert len(operator.hears()) == 1
+        assert operator.hears()[1:] == []
         operator.wire.drain()
         node.settle()
         assert operator.hears()[-1] == b"."

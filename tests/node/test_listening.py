@@ -1,5 +1,7 @@
 """Sessions that listen to jobs which run elsewhere: what they are told, whatever overtakes what."""
 
+from collections import Counter
+
 import pytest
 
 from cluster.jobs import (
@@ -38,7 +40,11 @@ class Scene:
     def __init__(self) -> None:
         self.table = JobTable("here")
         self.said: list[tuple[int, P, list[bytes]]] = []
-        self.listening = Listening("here", self.table, lambda *what: self.said.append(what))
+        self.kept: Counter[int] = Counter()
+        """How many bytes are kept for each session."""
+        self.listening = Listening(
+            "here", self.table, lambda *what: self.said.append(what), lambda who, size: self.kept.update({who: size})
+        )
         self._numbers = {"here": 0, "there": 0}
         self.index = 0
         """Of the entry that was applied last."""
@@ -98,6 +104,48 @@ def scene():
     return Scene()
 
 
+LARGE = bytes(10_000)
+
+
+class TestWhatIsKept:
+    """Is counted for its session as long as it is kept."""
+
+    def test_because_it_came_early(self, scene):
+        scene.report(1, P.WORK_DATA, LARGE)
+        assert scene.kept[CLIENT] == len(b"H:1") + len(LARGE)
+        scene.run()
+        assert len(scene.hears()) == 1
+        assert scene.kept[CLIENT] == 0
+
+    def test_because_the_submit_is_not_answered(self, scene):
+        job = scene.run()
+        kept = scene.table.jobs[job]
+        scene.report(2, P.WORK_DATA, LARGE)
+        scene.listening.hold(CLIENT, kept)
+        scene.report(job, P.WORK_DATA, LARGE)
+        scene.listening.keep(CLIENT, kept, P.WORK_DATA, [b"H:1", LARGE])
+        assert scene.kept[CLIENT] == 3 * len(LARGE) + 3 * len(b"H:1")
+        scene.listening.release(CLIENT, kept)
+        assert scene.kept[CLIENT] == len(LARGE) + len(b"H:1")
+
+    def test_because_the_log_does_not_know_of_the_end(self, scene):
+        job = scene.run()
+        scene.report(job, P.WORK_COMPLETE, LARGE)
+        assert scene.kept[CLIENT] >= len(LARGE)
+        scene.report(job, P.WORK_COMPLETE, LARGE)  # of another run
+        assert scene.kept[CLIENT] >= 2 * len(LARGE)
+        scene.entry(scene.finish(job))
+        assert scene.kept[CLIENT] == 0
+
+    def test_goes_with_its_session(self, scene):
+        job = scene.run()
+        scene.report(job, P.WORK_COMPLETE, LARGE)
+        scene.report(2, P.WORK_DATA, LARGE)
+        scene.listening.disconnected(CLIENT)
+        assert not scene.listening._early
+        assert scene.listening.told == scene.listening._large == {}
+
+
 class TestAReport:
     def test_is_passed_on_to_who_listens(self, scene):
         job = scene.run()
@@ -130,7 +178,7 @@ class TestAReport:
         scene.report(job, P.WORK_COMPLETE, b"r", sessions=(2,))
         scene.entry(scene.submit(2), scene.finish(job))
         assert scene.said == [(2, P.WORK_DATA, [b"H:1", b"1"]), (2, P.WORK_COMPLETE, [b"H:1", b"r"])]
-        assert (job, 2) not in scene.listening._awaiting
+        assert not scene.listening.awaits(2, job)
 
     def test_of_another_run_is_not_told_after_the_end(self, scene):
         job = scene.run()
@@ -145,7 +193,7 @@ class TestAReport:
         assert scene.hears() == [(P.WORK_FAIL, b"H:1")]
         scene.report(job, P.WORK_COMPLETE, b"too late")
         scene.listening.tick()
-        assert scene.listening._early == {}
+        assert not scene.listening._early
         assert scene.hears() == []
 
     def test_for_a_session_that_left_is_forgotten(self, scene):
@@ -274,7 +322,7 @@ class TestASubmitThatIsNotAnsweredYet:
         scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
         forget(scene.listening)
         scene.listening.discard(2, joined)
-        assert scene.listening._held == {}
+        assert not scene.listening._held
         assert scene.said == []
 
 

@@ -20,7 +20,8 @@ def cluster():
     for member in cluster:
         gateway = member.gateway
         assert (len(gateway.joins), gateway.holders.busy, gateway.telling.expected) == (0, False, {})
-        assert (gateway.telling.listening._held, gateway.telling.listening._early) == ({}, {})
+        assert not gateway.telling.listening._held
+        assert not gateway.telling.listening._early
 
 
 class Scene:

@@ -23,7 +23,8 @@ def cluster():
     for member in cluster:
         gateway = member.gateway
         assert (len(gateway.joins), gateway.holders.busy, gateway.telling.expected) == (0, False, {})
-        assert (gateway.telling.listening._held, gateway.telling.listening._early) == ({}, {})
+        assert not gateway.telling.listening._held
+        assert not gateway.telling.listening._early
 
 
 @pytest.fixture(params=["ab", "ba", "bc", "cb"])
@@ -167,6 +168,21 @@ class TestASubmitThatJoinsARunningJob:
         cluster.heal()
         cluster.wait(1)
         assert client.hears() == []
+
+    @pytest.mark.parametrize("scene", ["ba", "bc", "cb"], indirect=True)
+    def test_is_held_to_account_for_what_is_kept_for_it(self, scene):
+        node = scene.third if not scene.third.leads else scene.client_at
+        cluster = scene.cluster
+        client = node.peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
+        cluster.cuts.add((cluster.leader.name, node.name))
+        cluster.settle()
+        scene.worker.say(P.WORK_DATA, scene.first, bytes(100_000))
+        scene.now()
+        assert node.gateway.budget.held == client.connection.weight == 100_000 + len(scene.first)
+        cluster.heal()
+        cluster.wait(0.5)
+        assert len(client.hears()) == 2
+        assert node.gateway.budget.held == 0
 
     def test_is_acknowledged_without_a_question_when_the_result_for_it_is_here(self, scene):
         """Who joins in time and hears of it late: the node lags behind with the submit in the log."""

@@ -103,19 +103,6 @@ class TestHalfPackets:
         await stalled.until_closed()
         await idle.expect_nothing()
 
-    async def test_a_packet_that_comes_slowly_is_waited_for(self, connect):
-        slow, stalled = await connect(), await connect()
-        first, *others = (bytes([byte]) for byte in request_bytes(PacketType.ECHO_REQ, b"slowly"))
-        slow.send_bytes(first)
-        # The other connection, which falls silent at once, tells when the time of one silence is over.
-        stalled.send_bytes(b"\0")
-        over = asyncio.create_task(stalled.until_closed())
-        for byte in others:
-            slow.send_bytes(byte)
-            await asyncio.wait([over], timeout=0.2)
-        await over
-        assert await slow.expect(PacketType.ECHO_RES) == (b"slowly",)
-
 
 class TestFloods:
     @pytest.fixture

@@ -40,6 +40,7 @@ NETS = {
         "tests/node/test_gateway_connections.py",
         "tests/node/test_bounds.py",
         "tests/node/test_peers.py",
+        "tests/node/test_admission.py",
     ),
 }
 """The tests that stand behind the simulator, by the mutated package."""
@@ -740,20 +741,20 @@ MUTANTS = (
     Mutant(
         "a report that is early is lost",
         "node/gateway/listening.py",
-        "            self._early.setdefault(key, []).append(report)\n",
-        "",
+        "            self._early.add(session, job, report)\n",
+        "            pass\n",
     ),
     Mutant(
         "an end is told again by another run",
         "node/gateway/listening.py",
-        "        if report.kind in FINAL:\n            self.told.setdefault(report.job, {})[session] = report\n",
+        "        if report.kind in FINAL:\n            self.note_told(session, report)\n",
         "",
     ),
     Mutant(
         "an end that was told fails all the same",
         "node/gateway/listening.py",
-        "        self._early.pop((job.number, session), None)\n        return self._forget(job.number, session)",
-        "        self._early.pop((job.number, session), None)\n        return False",
+        "        self._early.take(session, job.number)\n        return self._forget(job.number, session)",
+        "        self._early.take(session, job.number)\n        return False",
     ),
     Mutant(
         "who was told an end hears nothing of the next run, though it submitted the job again",
@@ -764,7 +765,7 @@ MUTANTS = (
     Mutant(
         "nobody waits for the word of a job that is over",
         "node/gateway/listening.py",
-        "        self._awaiting[job.number, session] = (job, effect.node, effect.incarnation)\n",
+        "        self._awaiting.setdefault(session, {})[job.number] = (job, effect.node, effect.incarnation)\n",
         "",
     ),
     Mutant(
@@ -782,8 +783,7 @@ MUTANTS = (
     Mutant(
         "who joins in the last entry is not told",
         "node/gateway/listening.py",
-        "        for report in self._early.pop((job.number, session), ()):\n"
-        "            self._pass_on(session, report)\n",
+        "        for report in self._early.take(session, job.number):\n            self._pass_on(session, report)\n",
         "",
     ),
     Mutant(
@@ -844,14 +844,14 @@ MUTANTS = (
     Mutant(
         "a late packet is reported before what is owed",
         "node/gateway/connection.py",
-        "self._reading and not self.waiting",
-        "self._reading",
+        "not self._reading or self.waiting:",
+        "not self._reading:",
     ),
     Mutant(
         "nobody is read from again when the node has caught up",
         "node/gateway/gateway.py",
-        "                connection.regulate()\n",
-        "                pass\n",
+        "            if not overloaded:\n                self.steps",
+        "            if False:\n                self.steps",
     ),
     Mutant(
         "a job that comes after NO_JOB is kept for nobody",
@@ -888,7 +888,7 @@ MUTANTS = (
     Mutant(
         "a node stops while its workers run jobs",
         "node/gateway/draining.py",
-        "if self._drained is not None and not self.running and not self.awaited:",
+        "if self._drained is not None and self._over:",
         "if self._drained is not None:",
         "stops",
         simulated=True,
@@ -1170,6 +1170,133 @@ MUTANTS = (
         "cluster/mesh/settings.py",
         "return self.max_message, self.max_report, self.max_message, self.max_message",
         "return self.max_report, self.max_report, self.max_report, self.max_report",
+    ),
+    # What connections hold, and for how long
+    Mutant(
+        "requests that wait are bounded by their number alone",
+        "node/gateway/inbox.py",
+        "return len(self) > MAX_MESSAGES or self.size > MAX_BYTES",
+        "return len(self) > MAX_MESSAGES",
+    ),
+    Mutant(
+        "the connections together may hold anything",
+        "node/gateway/budget.py",
+        "        if self.held > self.limit:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "the smallest holder is dropped first",
+        "node/gateway/budget.py",
+        "return max(islice(rank, COMPARED), key=_counted)",
+        "return min(islice(rank, COMPARED), key=_counted)",
+    ),
+    Mutant(
+        "what was read since counts all the same",
+        "node/gateway/budget.py",
+        "        self._refresh()\n        if self.held",
+        "        if self.held",
+    ),
+    Mutant(
+        "answers that are not read do not count",
+        "node/gateway/connection.py",
+        "unread = self._unread.size if self._unread is not None else 0\n        return",
+        "unread = 0\n        return",
+    ),
+    Mutant(
+        "requests that wait do not count",
+        "node/gateway/connection.py",
+        "return self._decoder.pending + self._inbox.size + unread",
+        "return self._decoder.pending + unread",
+    ),
+    Mutant(
+        "answers that wait for earlier ones do not count",
+        "node/gateway/connection.py",
+        "            self._withheld += size\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "reports that are kept do not count",
+        "node/gateway/telling.py",
+        "            connection.keep(size)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "what a connection held counts after its end",
+        "node/gateway/connection.py",
+        "        self._gateway.budget.forget(self)\n        self._gateway.disconnected(self, error)\n",
+        "        self._gateway.disconnected(self, error)\n",
+    ),
+    Mutant(
+        "a byte now and then is going on",
+        "node/gateway/progress.py",
+        "return min(deadline + transferred / PACE, now + timeout)",
+        "return now + timeout if transferred else deadline",
+    ),
+    Mutant(
+        "bytes that were transferred save time for a long silence",
+        "node/gateway/progress.py",
+        "return min(deadline + transferred / PACE, now + timeout)",
+        "return deadline + transferred / PACE",
+    ),
+    Mutant(
+        "a packet is waited for without an end",
+        "node/gateway/connection.py",
+        "            elif now > self._packet_deadline:\n",
+        "            elif False:\n",
+    ),
+    Mutant(
+        "unread bytes are kept without an end",
+        "node/gateway/connection.py",
+        "        if self._unread is not None and self._unread.overdue(now, timeout):\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "who is sent more than it had unread has read nothing",
+        "node/gateway/unread.py",
+        "        self._expected += size\n",
+        "        pass\n",
+    ),
+    Mutant(
+        "a connection that is closed waits for its reader without an end",
+        "node/gateway/connection.py",
+        "            if self._unread is None:  # its end",
+        "            self._unread = None\n            if False:  # its end",
+    ),
+    Mutant(
+        "lists are made though nobody reads them",
+        "node/gateway/connection.py",
+        "        if self._unread is None:\n            callback()\n",
+        "        if True:\n            callback()\n",
+    ),
+    Mutant(
+        "all lists are made in one turn",
+        "node/gateway/lists.py",
+        "while self._ready and rows > 0 and size > 0:",
+        "while self._ready:",
+    ),
+    Mutant(
+        "all connections are closed in one turn",
+        "node/gateway/steps.py",
+        "            left = STEP\n",
+        "            left = 1 << 30\n",
+    ),
+    Mutant(
+        "a connection that is about to be closed goes on",
+        "node/gateway/connection.py",
+        "        if self._generation != gateway.generation:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a connection of the last incarnation gives back its jobs in this one",
+        "node/gateway/gateway.py",
+        "            self._leaving.pop(connection, None)  # its session is over, or never began\n            return\n",
+        "            self._leaving.pop(connection, None)  # its session is over, or never began\n",
+    ),
+    Mutant(
+        "Gearman connections take the last files",
+        "node/gateway/admission.py",
+        "limit - RESERVED if limit",
+        "limit if limit",
     ),
 )
 

@@ -220,9 +220,9 @@ def _tuning(random: Random, *, small: bool) -> dict[tuple[str, str], float]:
         tuning["node.gateway.connection", "QUOTA"] = random.choice((1, 2, 5))
         tuning["node.gateway.connection", "MAX_WAITING"] = random.choice((0, 1, 3))
         tuning["node.gateway.connection", "MAX_SUBMITTED"] = random.choice((1, 3000))
-        tuning["node.gateway.connection", "MAX_INBOX"] = random.choice((1, 3))
+        tuning["node.gateway.inbox", "MAX_MESSAGES"] = random.choice((1, 3))
         tuning["node.gateway.connection", "WRITE_HIGH"] = random.choice((20, 500))
-        tuning["node.gateway.administration", "PIECE"] = random.choice((1, 3))
+        tuning["node.gateway.lists", "PIECE"] = random.choice((1, 3))
     if random.random() < 0.3:
         tuning["node.relay", "MAX_UNACKNOWLEDGED"] = random.choice((1, 100))
         tuning["node.driver.gathering", "MAX_BACKLOG"] = random.choice((1, 6000))
