@@ -119,7 +119,7 @@ class Peers:
 
     def send(self, message: Message) -> None:
         """Send a message of consensus to the node that it names; it may get lost."""
-        data = _CONSENSUS + encode_consensus(message)
+        data = encode_consensus(message, _CONSENSUS)
         kind = type(message)
         if kind is SnapshotChunk:
             self.mesh.send(message.to, Lane.SNAPSHOTS, data)
@@ -128,7 +128,7 @@ class Peers:
         else:
             self.mesh.send(message.to, Lane.CONSENSUS, data)
 
-    def _send_entries(self, node: str, data: bytes) -> bool:
+    def _send_entries(self, node: str, data: bytes | bytearray) -> bool:
         """Send entries, or what is to become some, in their order; heartbeats and votes pass those that are long."""
         mesh = self.mesh
         behind = len(data) > LONG or mesh.waiting(node, Lane.ENTRIES)
@@ -136,7 +136,9 @@ class Peers:
 
     def forward(self, leader: str, batches: Sequence[Batch]) -> bool:
         """Send this node's batches to the leader; tell whether they are on their way, as far as can be known."""
-        return self._send_entries(leader, _BATCHES + _encoder.encode(batches))
+        data = bytearray(_BATCHES)
+        _encoder.encode_into(batches, data, -1)
+        return self._send_entries(leader, data)
 
     def busy(self, node: str) -> bool:
         """Tell whether entries for a node still wait here."""

@@ -71,7 +71,7 @@ class Link:
         self._watch = self._loop.call_later(timing.ping, self._look)
         self._linger: asyncio.TimerHandle | None = None
 
-    def send(self, lane: Lane, data: bytes) -> Drop | None:
+    def send(self, lane: Lane, data: bytes | bytearray) -> Drop | None:
         """Queue a message, or tell why not."""
         if self._ended:
             return Drop.NO_LINK

@@ -115,7 +115,7 @@ class Mesh:
         """Dial an address no more; a link that there is stays."""
         self._dialler.forget(Address(host, port))
 
-    def send(self, node: str, lane: Lane, data: bytes) -> bool:
+    def send(self, node: str, lane: Lane, data: bytes | bytearray) -> bool:
         """Send a message; False when it is dropped, which is logged unless it is for want of a link."""
         link = self._links.get(node)
         drop = Drop.NO_LINK if link is None else link.send(lane, data)

@@ -42,13 +42,13 @@ class Outbox:
         """For each lane: `bounds` of what may wait, and the `longest` message."""
         self._bounds = bounds
         self._longest = longest
-        self._lanes: tuple[collections.deque[bytes], ...] = tuple(collections.deque() for _ in Lane)
+        self._lanes: tuple[collections.deque[bytes | bytearray], ...] = tuple(collections.deque() for _ in Lane)
         self._waiting = [0 for _ in Lane]
         self._sent = [0 for _ in Lane]
         """How much of each lane's first message has gone already, in fragments."""
         self._control: collections.deque[bytes] = collections.deque()
 
-    def put(self, lane: Lane, data: bytes) -> Drop | None:
+    def put(self, lane: Lane, data: bytes | bytearray) -> Drop | None:
         """Queue a message, or tell why not. A lane where nothing waits takes any message that is not too long."""
         size = len(data)
         waiting = self._waiting[lane]
@@ -80,7 +80,7 @@ class Outbox:
 
     def next_frame(self) -> bytes:
         """Take what goes into the next frame; nothing when nothing waits."""
-        parts: list[bytes | memoryview] = []
+        parts: list[bytes | bytearray | memoryview] = []
         room = SHARE
         while self._control and room > 0:
             data = self._control.popleft()
@@ -91,7 +91,7 @@ class Outbox:
                 self._fill(lane, parts)
         return b"".join(parts)
 
-    def _fill(self, lane: int, parts: list[bytes | memoryview]) -> None:
+    def _fill(self, lane: int, parts: list[bytes | bytearray | memoryview]) -> None:
         queue, pack = self._lanes[lane], HEADER.pack
         room, sent, freed = SHARE, self._sent[lane], 0
         while queue:

@@ -45,15 +45,16 @@ _recent: Final[deque[tuple[tuple[Entry, ...], msgspec.Raw]]] = deque(maxlen=_KEP
 """The long appends that were encoded last: entries, and what became of them."""
 
 
-def encode(message: Message) -> bytes:
-    """Return the bytes of a message. Long entries that go to several followers are encoded once."""
+def encode(message: Message, prefix: bytes = b"") -> bytes | bytearray:
+    """Return the bytes of a message, behind a prefix. Long entries that go to several followers are encoded once."""
     if type(message) is Append and sum([len(entry.data) for entry in message.entries]) >= LONG:
         m = message
         raw = _encoded(m.entries)
-        return _PREFIX + _encoder.encode(
-            _EncodedAppend(m.to, m.sender, m.term, m.prev_index, m.prev_term, raw, m.commit)
-        )
-    return _PREFIX + _encoder.encode(message)
+        encoded = _EncodedAppend(m.to, m.sender, m.term, m.prev_index, m.prev_term, raw, m.commit)
+        buffer = bytearray(prefix + _PREFIX)
+        _encoder.encode_into(encoded, buffer, -1)  # behind what is there, and so without a copy
+        return buffer
+    return prefix + _PREFIX + _encoder.encode(message)
 
 
 def _encoded(entries: tuple[Entry, ...]) -> msgspec.Raw:

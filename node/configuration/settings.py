@@ -31,7 +31,8 @@ _DAY: Final = 86_400.0
 _SYSTEM_DEFAULT: Final = "; -1 leaves it to the system"
 
 LARGEST_PACKET: Final = 512 * _MEBIBYTE
-"""The upper bound of `max_packet`, in bytes: a packet's job is stored as one SQLite value, at most 10**9 bytes."""
+"""The upper bound of `max_packet`, in bytes: a result goes to another node in one message, and the wire format has a
+bound on that."""
 
 SMALLEST_MEMORY: Final = 64 * _MEBIBYTE
 """The lower bound of `max_memory`, in bytes: a node that has no job uses about as much."""

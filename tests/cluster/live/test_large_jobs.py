@@ -1,7 +1,6 @@
 """Jobs of many megabytes, on nodes that do other things meanwhile: they get through, and stop nobody."""
 
 import asyncio
-import contextlib
 import hashlib
 
 import pytest
@@ -52,8 +51,7 @@ class TestABurstOfLargeJobsOnOneConnection:
         await asyncio.wait([sending], timeout=1.0)
         for node in others:
             node.resume()
-        with contextlib.suppress(AssertionError):
-            assert await sending == 16  # a node that had to begin anew has hung up, and that is its right
+        assert await sending == 16
         await battered.settles()
         for node in battered.nodes:
             await (await client_on(node)).submit_background(function, b"after")
