@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600.0, help="begin new misfortunes for so long (600)")
     parser.add_argument("--seed", type=int, help="of an earlier run, for the same misfortunes (random)")
     parser.add_argument("--nodes", type=int, default=3, help="nodes to begin with (3)")
+    parser.add_argument("--largest", type=int, default=60, help="MiB of the largest jobs; 0: none but small ones (60)")
     parser.add_argument(
         "--loopback", action="store_true", help="no network namespaces, and so no partitions: needs no root"
     )
@@ -39,7 +40,14 @@ def main() -> int:
             segment = None
         else:
             segment = stack.enter_context(Segment())
-        run = Run(directory, seed=seed, seconds=options.seconds, nodes=options.nodes, segment=segment)
+        run = Run(
+            directory,
+            seed=seed,
+            seconds=options.seconds,
+            nodes=options.nodes,
+            largest=options.largest << 20,
+            segment=segment,
+        )
         try:
             outcome = asyncio.run(run.play())
         except Exception as error:  # noqa: BLE001 - whatever it is, the account and the seed are what matters

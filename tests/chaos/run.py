@@ -10,7 +10,7 @@ from tests.chaos.misfortunes import MISFORTUNES, ON_A_SEGMENT, STANDS, Scene
 from tests.harness.cluster import Cluster
 from tests.harness.cluster_account import Account, Figures
 from tests.harness.cluster_hosts import Segment
-from tests.harness.cluster_load import BACKGROUND, FOREGROUND, Load
+from tests.harness.cluster_load import FUNCTIONS, Load
 from tests.harness.conditions import eventually
 
 
@@ -31,10 +31,14 @@ class Outcome(NamedTuple):
 class Run:
     """A run that the seed decides, as far as processes can be decided about."""
 
-    def __init__(self, directory: Path, *, seed: int, seconds: float, nodes: int, segment: Segment | None) -> None:
+    def __init__(
+        self, directory: Path, *, seed: int, seconds: float, nodes: int, largest: int, segment: Segment | None
+    ) -> None:
+        """`largest`: bytes of the largest jobs; 0: there are none but small ones."""
         self.account = Account()
         self._chance = random.Random(seed)
         self._seconds = seconds
+        self._largest = largest
         self._segment = segment
         self._cluster = Cluster(directory, nodes, segment=segment)
         self._began = time.monotonic()
@@ -50,7 +54,9 @@ class Run:
             await cluster.start(within=STANDS)
             await cluster.settles(within=STANDS)
             self.say(f"{len(cluster.nodes)} nodes serve")
-            async with Load(cluster, self.account, chance=random.Random(self._chance.random())) as load:
+            chance = random.Random(self._chance.random())
+            heavy = {"heavy_clients": 1, "largest": self._largest} if self._largest else {}
+            async with Load(cluster, self.account, chance=chance, **heavy) as load:
                 await load.progress(within=STANDS)
                 scene = Scene(cluster, self.account, load, self._segment, self._chance, self.say)
                 await self._misfortunes(scene)
@@ -86,6 +92,6 @@ class Run:
             async def left(node=node) -> int:
                 async with await node.connect() as connection:
                     rows = [row.split(b"\t") for row in await connection.table("status")]
-                return sum(int(row[1]) for row in rows if row[0] in (BACKGROUND, FOREGROUND))
+                return sum(int(row[1]) for row in rows if row[0] in FUNCTIONS)
 
             await eventually(left, lambda jobs: jobs == 0, within=STANDS, every=0.1)

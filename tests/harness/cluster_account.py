@@ -77,12 +77,16 @@ class Figures(NamedTuple):
     repeated: int
     repeated_after_failures: int
     longest_wait: float
+    heavy: int = 0
+    """Large jobs that were acknowledged, or had their result."""
+    longest_heavy_wait: float = 0.0
 
     def __str__(self) -> str:
         return (
             f"acknowledged {self.acknowledged:,}, run {self.run:,}, results {self.results:,}, lost {self.lost}, "
             f"duplicated {self.repeated}, run again after a failure {self.repeated_after_failures}, "
-            f"longest wait {self.longest_wait:.2f} s"
+            f"longest wait {self.longest_wait:.2f} s; {self.heavy} large jobs, longest wait "
+            f"{self.longest_heavy_wait:.2f} s"
         )
 
 
@@ -100,6 +104,8 @@ class Account:
         """Broken promises that are known already."""
         self.failures: list[Failure] = []
         self.longest_wait = Wait(0.0, "nothing", 0.0)
+        self.heavy = 0
+        self.longest_heavy_wait = self.longest_wait
         self._open: dict[tuple[str, str], float] = {}
         self._unrun: set[bytes] = set()
         self._due: dict[bytes, int] = {}
@@ -143,6 +149,12 @@ class Account:
         """A client has what it wanted, after so many seconds."""
         if seconds > self.longest_wait.seconds:
             self.longest_wait = Wait(seconds, what, time.monotonic())
+
+    def waited_for_much(self, seconds: float, what: str) -> None:
+        """A client has what it wanted of a large job, after so many seconds."""
+        self.heavy += 1
+        if seconds > self.longest_heavy_wait.seconds:
+            self.longest_heavy_wait = Wait(seconds, what, time.monotonic())
 
     # What was done to the nodes
 
@@ -191,6 +203,8 @@ class Account:
             repeated=unexcused,
             repeated_after_failures=len(repetitions) - unexcused,
             longest_wait=self.longest_wait.seconds,
+            heavy=self.heavy,
+            longest_heavy_wait=self.longest_heavy_wait.seconds,
         )
 
     def violations(self) -> list[str]:

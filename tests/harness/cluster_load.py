@@ -17,6 +17,7 @@ from protocol import Packet, PacketType
 from tests.harness.client import Client
 from tests.harness.cluster import Cluster, Node
 from tests.harness.cluster_account import Account, WorkerLife
+from tests.harness.cluster_heavy import any_size, damaged, heavy, job_of
 from tests.harness.conditions import eventually
 from tests.harness.connection import Connection, UnexpectedAnswerError
 from tests.harness.worker import Worker
@@ -24,11 +25,16 @@ from tests.harness.worker import Worker
 BACKGROUND = b"background"
 FOREGROUND = b"foreground"
 """A queue of their own, so that nobody who waits for a result waits for the backlog."""
+HEAVY = b"heavy"
+"""Jobs with workloads, and results, of up to many megabytes."""
+FUNCTIONS = (BACKGROUND, FOREGROUND, HEAVY)
 CONNECT_WITHIN = 1.0
 """Seconds after which another node is tried."""
 ANSWER_WITHIN = 5.0
 """Seconds after which a client goes elsewhere: a node that is there may be stalled."""
 RESULT_WITHIN = 30.0
+HEAVY_WITHIN = 60.0
+"""The same for an answer to a heavy job, and for its result: the cluster moves all of it, and may lose its leader."""
 RETRY_EVERY = 0.02
 WINDOW = 8
 """Submissions on the way at any time, for each background client."""
@@ -52,9 +58,11 @@ class Load:
         background: int = 3,
         foreground: int = 3,
         workers: int = 6,
+        heavy_clients: int = 0,
+        largest: int = 60 << 20,
         chance: random.Random | None = None,
     ) -> None:
-        """Plan so many of each."""
+        """Plan so many of each; of `heavy_clients`, each submits jobs of up to `largest` bytes."""
         self.account = account
         self._cluster = cluster
         self._chance = chance or random.Random(0)
@@ -62,6 +70,8 @@ class Load:
         self._mark = secrets.token_hex(3).encode()
         """Tells its jobs from those that an earlier load has left in the queue."""
         self._sizes = (background, foreground, workers)
+        self._heavy = heavy_clients
+        self._largest = largest
         self._submitting = True
         self._working = True
         self._clients: list[asyncio.Task[None]] = []
@@ -76,6 +86,8 @@ class Load:
             self._clients.append(self._begin(self._submit(b"background%d" % number)))
         for number in range(foreground):
             self._clients.append(self._begin(self._ask(b"foreground%d" % number)))
+        for number in range(self._heavy):
+            self._clients.append(self._begin(self._strain(b"heavy%d" % number)))
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -205,24 +217,60 @@ class Load:
                 self._connections.discard(client)
                 await client.cut()
 
-    async def _handle(self, client: Client, job: bytes) -> bytes:
-        match await client.next(within=ANSWER_WITHIN):
+    async def _strain(self, kind: bytes) -> None:
+        """Be a client whose jobs are large: in the background, or waited for."""
+        wanted: float | None = None
+        while self._submitting:
+            node = self._node()
+            try:
+                client = await node.client(within=CONNECT_WITHIN)
+            except OSError:
+                wanted = wanted or time.monotonic()
+                await asyncio.sleep(RETRY_EVERY)
+                continue
+            self._connections.add(client)
+            try:
+                while self._submitting:
+                    wanted = wanted or time.monotonic()
+                    job = self._name(kind)
+                    workload = heavy(job, any_size(self._chance, self._largest))
+                    background = self._chance.random() < 0.5
+                    client.send_job(HEAVY, workload, background=background)
+                    handle = await self._handle(client, job, within=HEAVY_WITHIN)
+                    if background:
+                        self.account.acknowledge(job, handle)
+                    else:
+                        await self._result(client, node, job, handle, within=HEAVY_WITHIN)
+                    self.account.waited_for_much(time.monotonic() - wanted, f"{job!r} of {len(workload)} bytes")
+                    wanted = None
+            except _BROKEN:
+                wanted = wanted or time.monotonic()
+            finally:
+                self._connections.discard(client)
+                await client.cut()
+
+    async def _handle(self, client: Client, job: bytes, *, within: float = ANSWER_WITHIN) -> bytes:
+        match await client.next(within=within):
             case Packet(PacketType.JOB_CREATED, [handle]):
                 return handle
             case Packet(PacketType.WORK_COMPLETE | PacketType.WORK_FAIL as kind, [ended, *_]):
                 self.account.broken.append(f"before {job!r} was taken came another {kind.name} of {ended!r}")
         raise UnexpectedAnswerError("the job was not taken")
 
-    async def _result(self, client: Client, node: Node, job: bytes, handle: bytes) -> None:
+    async def _result(
+        self, client: Client, node: Node, job: bytes, handle: bytes, *, within: float = RESULT_WITHIN
+    ) -> None:
         since = time.monotonic()
         try:
-            event = await client.next(within=RESULT_WITHIN)
+            event = await client.next(within=within)
         except UnexpectedAnswerError:
-            self.account.no_result(job, node.name, since, f"none came within {RESULT_WITHIN} s")
+            self.account.no_result(job, node.name, since, f"none came within {within} s")
             raise
         match event:
             case Packet(PacketType.WORK_COMPLETE, [answered, result]) if answered == handle:
-                self.account.result(job, result)
+                if damaged(result):
+                    self.account.broken.append(f"the result of {job!r} is damaged")
+                self.account.result(job, job_of(result))
             case Packet(PacketType.WORK_FAIL, [answered]) if answered == handle:
                 self.account.no_result(job, node.name, since, "it is said to have failed")
             case other:
@@ -240,15 +288,17 @@ class Load:
             life = WorkerLife(name, node.name)
             self._connections.add(worker)
             try:
-                worker.send(PacketType.CAN_DO, BACKGROUND)
-                worker.send(PacketType.CAN_DO, FOREGROUND)
+                for function in FUNCTIONS:
+                    worker.send(PacketType.CAN_DO, function)
                 while self._working:
-                    job = await worker.grab(within=ANSWER_WITHIN)
+                    job = await worker.grab(within=HEAVY_WITHIN if self._heavy else ANSWER_WITHIN)
                     if job is None:
                         worker.sleep()
                         await worker.woken(within=ANSWER_WITHIN)
                         continue
-                    self.account.run(job.workload, job.handle, life)
+                    if damaged(job.workload):
+                        self.account.broken.append(f"the workload of {job_of(job.workload)!r} is damaged")
+                    self.account.run(job_of(job.workload), job.handle, life)
                     await self._run(worker, self._duration(job.function))
                     worker.complete(job.handle, job.workload)
             except _BROKEN:
