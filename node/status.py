@@ -163,8 +163,9 @@ class NodeStatus:
         """Tell what keeps the cluster from doing all that it could, though this node serves."""
         if self.gateway is None:
             return ()
-        reason = self.gateway.shortage.reason()
-        return () if reason is None else (f"no new job is taken: {reason}",)
+        short, mismatch = self.gateway.shortage.reason(), self.gateway.packets.warning
+        jobs = f"no new job is taken: {short}" if short is not None else None
+        return tuple(warning for warning in (jobs, mismatch) if warning is not None)
 
     def _troubles(self) -> str:
         """Tell why there are no links where they were looked for: often that is the reason of the reason."""

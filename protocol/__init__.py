@@ -39,7 +39,15 @@ from protocol.arguments import option_name
 from protocol.decoder import PeerDecoder, ServerDecoder, TextLine
 from protocol.encoder import encode_error, encode_job_created, encode_passed_on, encode_request, encode_response
 from protocol.errors import Fault, LocalProtocolError, ProtocolError, RemoteProtocolError
-from protocol.limits import DEFAULT_MAX_PACKET, MAX_CLIENT_ID, MAX_FUNCTION, MAX_HANDLE, MAX_LINE, MAX_UNIQUE
+from protocol.limits import (
+    DEFAULT_MAX_PACKET,
+    MAX_CLIENT_ID,
+    MAX_FUNCTION,
+    MAX_HANDLE,
+    MAX_LINE,
+    MAX_UNIQUE,
+    PacketLimit,
+)
 from protocol.numerals import parse_epoch, parse_progress, parse_timeout
 from protocol.packet import LAYOUTS, UNSERVED, Layout, Packet, PacketType, Route
 
@@ -69,6 +77,7 @@ __all__ = [
     "LocalProtocolError",
     "MaxQueue",
     "Packet",
+    "PacketLimit",
     "PacketType",
     "PeerDecoder",
     "PriorityStatus",

@@ -17,7 +17,7 @@ from protocol.admin import AdminCommand, AdminFault, parse_line
 from protocol.answers import error_line
 from protocol.arguments import REQUEST_RULES, RESPONSE_RULES, Rule, bare_packets
 from protocol.errors import Fault
-from protocol.limits import DEFAULT_MAX_PACKET, MAX_LINE
+from protocol.limits import DEFAULT_MAX_PACKET, MAX_LINE, PacketLimit
 from protocol.packet import HEADER, NUL, REQUEST_MAGIC, RESPONSE_MAGIC, Packet
 
 _unpack_header: Final = HEADER.unpack_from
@@ -46,8 +46,8 @@ class _Decoder(Generic[_Text]):
     _rules: dict[int, Rule]
     _bare: dict[int, Packet]
 
-    def __init__(self, max_packet: int, max_line: int) -> None:
-        self._max_packet = max_packet
+    def __init__(self, limit: PacketLimit, max_line: int) -> None:
+        self._limit = limit
         self._max_line = max_line
         self._pieces: list[bytes | bytearray] = []
         self.pending = 0
@@ -74,13 +74,16 @@ class _Decoder(Generic[_Text]):
         if self.pending:
             if not self._completes(data):
                 return []
+            begun = self._need - _HEADER_SIZE
             data = self._join(data)
         elif self._lost:
             return []
+        else:
+            begun = 0
         events: list[Packet | Fault | _Text] = []
         append = events.append
         rules, bare = self._rules, self._bare
-        max_packet = self._max_packet
+        max_packet = max(self._limit.size, begun)
         position = 0
         end = len(data)
         while position < end:
@@ -139,7 +142,10 @@ class _Decoder(Generic[_Text]):
         else:
             key, size = _unpack_header(data, position)
             if key in self._rules:
-                text = f"Packet of {size} bytes announced, at most {self._max_packet} are taken"
+                limit = self._limit
+                text = f"Packet of {size} bytes announced, at most {limit.size} are taken"
+                if limit.setting:
+                    text += f": {limit.setting}"
                 fault = Fault(b"ARGUMENT_TOO_LARGE", text.encode(), fatal=True)
             else:
                 fault = Fault(b"INVALID_COMMAND", f"Unknown packet type {key & 0xFFFFFFFF}".encode(), fatal=True)
@@ -196,15 +202,15 @@ def _split(data: bytes, start: int, end: int, nuls: int) -> list[bytes]:
 class ServerDecoder(_Decoder[AdminCommand]):
     """Decodes what clients, workers and operators send to a server.
 
-    `max_packet` is the largest body taken, in bytes; a header that declares more is a fatal fault at once. `max_line`
-    is the longest text line, in bytes without its LF.
+    `max_packet` is the largest body taken, in bytes, or a limit that may change; a header that declares more is a fatal
+    fault at once. `max_line` is the longest text line, in bytes without its LF.
     """
 
     _rules = REQUEST_RULES
     _bare = bare_packets(REQUEST_RULES)
 
-    def __init__(self, max_packet: int = DEFAULT_MAX_PACKET, max_line: int = MAX_LINE) -> None:
-        super().__init__(max_packet, max_line)
+    def __init__(self, max_packet: int | PacketLimit = DEFAULT_MAX_PACKET, max_line: int = MAX_LINE) -> None:
+        super().__init__(max_packet if isinstance(max_packet, PacketLimit) else PacketLimit(max_packet), max_line)
 
     def _read_line(self, line: bytes) -> AdminCommand:
         return parse_line(line)
@@ -224,7 +230,7 @@ class PeerDecoder(_Decoder[TextLine]):
     _bare = bare_packets(RESPONSE_RULES)
 
     def __init__(self, max_packet: int = DEFAULT_MAX_PACKET) -> None:
-        super().__init__(max_packet, max_line=max_packet)
+        super().__init__(PacketLimit(max_packet), max_line=max_packet)
 
     def _read_line(self, line: bytes) -> TextLine:
         return TextLine(line.removesuffix(b"\r"))

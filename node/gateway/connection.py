@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
         self._gateway = gateway
         self._generation = 0
         """Which of the gateway's generations it belongs to."""
-        self._decoder = ServerDecoder(gateway.max_packet)
+        self._decoder = ServerDecoder(gateway.packets.limit)
         self._packet_deadline = 0.0
         """Until when an incomplete packet at the end of what was received has to go on, if there is one."""
         self._inbox = Inbox()

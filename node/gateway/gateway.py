@@ -47,6 +47,7 @@ from node.gateway.connection import Connection
 from node.gateway.draining import Draining
 from node.gateway.holders import Holders
 from node.gateway.joins import Joins
+from node.gateway.packet_limit import SmallestSetting
 from node.gateway.reads import Reads
 from node.gateway.shortage import Shortage
 from node.gateway.steps import Steps
@@ -93,7 +94,6 @@ class Gateway:
         self.driver = driver
         self.table = driver.table
         self.exceptions = configuration.exceptions
-        self.max_packet = configuration.max_packet
         self.max_unread = (64 << 20) + configuration.max_packet
         """Unsent bytes at which a connection that does not read is closed."""
         self.transfer_timeout = configuration.stall_timeout
@@ -139,6 +139,7 @@ class Gateway:
         self.joins = Joins(self)
         self.reads = Reads(self)
         self.shortage = Shortage(self)
+        self.packets = SmallestSetting(driver.name, configuration.max_packet, driver.table)
         self.assigning = Assigning(self)
         self.abilities = Abilities(self, configuration.max_worker_functions)
         self._company = Company(self)
@@ -399,6 +400,7 @@ class Gateway:
 
     def tick(self) -> None:
         """See to what nothing else reminds of."""
+        self.packets.look()
         self.telling.tick()
         self.joins.tick()
         if self.holders.busy:

@@ -18,6 +18,7 @@ from protocol import (
     AdminFault,
     Fault,
     Packet,
+    PacketLimit,
     PacketType,
     PeerDecoder,
     Route,
@@ -321,3 +322,45 @@ class TestLinearTime:
         assert PeerDecoder().feed(header(PacketType.ERROR, len(body), b"\0RES") + body) == [
             Packet(PacketType.ERROR, [b"c" * 9000, b"t" * 9000])
         ]
+
+
+class TestALimitThatChanges:
+    def test_holds_from_the_next_packet_on(self):
+        limit = PacketLimit(100)
+        decoder = ServerDecoder(limit)
+        large = encode_request(PacketType.ECHO_REQ, b"x" * 100)
+        assert decoder.feed(large) == [Packet(PacketType.ECHO_REQ, [b"x" * 100])]
+        limit.size = 99
+        (fault,) = decoder.feed(large)
+        assert fault.text == b"Packet of 100 bytes announced, at most 99 are taken"
+
+    def test_may_grow(self):
+        limit = PacketLimit(10)
+        decoder = ServerDecoder(limit)
+        limit.size = 1000
+        assert decoder.feed(encode_request(PacketType.ECHO_REQ, b"x" * 1000))[0].args == [b"x" * 1000]
+
+    @pytest.mark.parametrize("cut", [0, 3, 12, 60])
+    def test_lets_a_packet_that_has_begun_come_to_its_end(self, cut):
+        limit = PacketLimit(100)
+        decoder = ServerDecoder(limit)
+        large = encode_request(PacketType.ECHO_REQ, b"x" * 100)
+        assert decoder.feed(large[:cut]) == []
+        limit.size = 50
+        (event,) = decoder.feed(large[cut:])
+        assert isinstance(event, Packet) is (cut >= 12)
+        limit.size = 100
+
+    def test_holds_behind_a_packet_that_had_begun(self):
+        limit = PacketLimit(100)
+        decoder = ServerDecoder(limit)
+        large = encode_request(PacketType.ECHO_REQ, b"x" * 100)
+        decoder.feed(large[:60])
+        limit.size = 50
+        decoder.feed(large[60:])
+        (fault,) = decoder.feed(large)
+        assert fault.code == b"ARGUMENT_TOO_LARGE"
+
+    def test_is_named_to_who_exceeds_it(self):
+        (fault,) = ServerDecoder(PacketLimit(10, "the --max-packet of node b")).feed(header(7, 11))
+        assert fault.text == b"Packet of 11 bytes announced, at most 10 are taken: the --max-packet of node b"

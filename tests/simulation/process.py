@@ -106,7 +106,7 @@ class Process:
             steps,
             name=name,
             incarnation=recovery.incarnation,
-            first=NodeUp(b"H:" + name.encode(), retries),
+            first=NodeUp(b"H:" + name.encode(), retries, machine.settings.max_packet),
             table=self.table,
             mirror_writer=Leisurely(recovery.mirror_writer),
             raft=self.raft,
