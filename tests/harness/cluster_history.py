@@ -19,6 +19,7 @@ from tests.harness.connection import UnexpectedAnswerError
 from tests.harness.worker import Worker
 from tests.histories.history import (
     FAILED,
+    NO_ROOM,
     QUEUE_FULL,
     CancelJob,
     CountJobs,
@@ -71,7 +72,7 @@ class RecordingClient:
         return f"{self._name}.{place}" if len(self._clients) > 1 else self._name, self._clients[place]
 
     async def submit(self, key: Key, *, background: bool) -> Run | Word | None:
-        """Submit a job; in the foreground, wait for its end and return it. `QUEUE_FULL` if it is refused."""
+        """Submit a job; in the foreground, wait for its end and return it. Or else say why it is refused."""
         who, client = self._next()
         call = self._recorder.invoke(who, SubmitJob(background), key)
         client.send_job(key.function, key.workload, unique=key.unique, background=background)
@@ -79,9 +80,10 @@ class RecordingClient:
             case Packet(PacketType.JOB_CREATED, [handle]):
                 self._recorder.created(call, handle)
                 self._book.handles[handle] = key
-            case Packet(PacketType.ERROR, [b"QUEUE_ERROR", _]):
-                self._recorder.answer(call, QUEUE_FULL)
-                return QUEUE_FULL
+            case Packet(PacketType.ERROR, [b"QUEUE_ERROR", reason]):
+                word = QUEUE_FULL if reason == b"Job queue is full" else NO_ROOM
+                self._recorder.answer(call, word)
+                return word
             case other:
                 raise UnexpectedAnswerError(f"a submit is answered by {other}")
         if background:

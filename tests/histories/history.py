@@ -60,7 +60,7 @@ UNKNOWN = b""
 
 
 class SubmitJob(msgspec.Struct, frozen=True):
-    """SUBMIT_JOB and its like. Answered by a handle (JOB_CREATED), or by `QUEUE_FULL`."""
+    """SUBMIT_JOB and its like. Answered by a handle (JOB_CREATED), or by `QUEUE_FULL` or `NO_ROOM`."""
 
     background: bool = False
 
@@ -161,11 +161,12 @@ class Word(Enum):
     """Answers that say one thing."""
 
     QUEUE_FULL = "refused: the queue is full"
+    NO_ROOM = "refused: a node has too little memory or disk space"
     FAILED = "told that its job failed"
     READ = "read by the server"
 
 
-QUEUE_FULL, FAILED, READ = Word.QUEUE_FULL, Word.FAILED, Word.READ
+QUEUE_FULL, NO_ROOM, FAILED, READ = Word.QUEUE_FULL, Word.NO_ROOM, Word.FAILED, Word.READ
 
 
 class Status(NamedTuple):

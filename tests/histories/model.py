@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from tests.histories.history import (
     FAILED,
+    NO_ROOM,
     QUEUE_FULL,
     UNKNOWN,
     AwaitResult,
@@ -131,6 +132,9 @@ class JobServer:
 
     def _submit(self, state: State, call: Call, background: bool) -> Iterator[State]:  # noqa: FBT001 - as it is matched
         handle = call.answer if call.answered is not None else UNKNOWN
+        if handle is NO_ROOM:
+            yield state  # whether there was a job to join is for each node to know
+            return
         listener = frozenset() if background else frozenset({(call.who, call.number)})
         for before in _with_abandoned_dropped(state):
             if before.job is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.histories.history import (
     FAILED,
+    NO_ROOM,
     QUEUE_FULL,
     CancelJob,
     ClientLeaves,
@@ -49,6 +50,10 @@ class Story(Recorder):
     def refused(self, who: str, key: Key = KEY) -> None:
         """Submit, and be refused."""
         self.answer(self.invoke(who, SubmitJob(background=True), key), QUEUE_FULL)
+
+    def no_room(self, who: str, key: Key = KEY) -> None:
+        """Submit, and be refused because a node is short of something."""
+        self.answer(self.invoke(who, SubmitJob(background=True), key), NO_ROOM)
 
     def begin(self, handle: bytes, serial: int, key: Key = KEY) -> Run:
         """Let the worker W be handed a job."""

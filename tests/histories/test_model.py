@@ -34,6 +34,24 @@ class TestSubmits:
         story.result("B", b"H:1", run)
         assert impossible(story) is None
 
+    def test_a_submit_for_which_there_is_no_room_changes_nothing(self, story):
+        story.no_room("A")
+        story.submit("A", b"H:1")
+        story.no_room("B")
+        story.submit("B", b"H:1")
+        run = story.ended(b"H:1", 1)
+        story.result("A", b"H:1", run)
+        story.result("B", b"H:1", run)
+        assert impossible(story) is None
+
+    def test_a_submit_for_which_there_was_no_room_did_not_join_a_job(self, story):
+        story.submit("A", b"H:1")
+        story.no_room("B")
+        run = story.ended(b"H:1", 1)
+        story.result("A", b"H:1", run)
+        with pytest.raises(UnaskedError):
+            story.result("B", b"H:1", run)
+
     def test_a_submit_after_the_end_makes_a_new_job(self, story):
         story.submit("A", b"H:1")
         story.result("A", b"H:1", story.ended(b"H:1", 1))

@@ -280,7 +280,7 @@ class Caller(Actor):
             self.answer(head, args)
         elif head is not None and kind is PacketType.ERROR and head.refusable:
             self._answered()
-            self.refused(head, args[0])
+            self.refused(head, *args)
         else:
             wanted = head.answers.name if head is not None and head.answers is not None else "no packet"
             raise ViolationError(f"{self.name} is sent {kind.name} {args} by {wire.machine.name}, and expects {wanted}")
@@ -301,9 +301,9 @@ class Caller(Actor):
         self.world.calls.answered(question.call, answer)
         question.then(answer)
 
-    def refused(self, question: Question, code: bytes) -> None:
+    def refused(self, question: Question, code: bytes, text: bytes) -> None:
         """Take a refusal."""
-        self.world.calls.refused(question.call, code)
+        self.world.calls.refused(question.call, code, text)
 
     def report(self, kind: PacketType, args: list[bytes]) -> None:
         """Be told how a job goes."""

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cluster.jobs import Alarm, Resource
 from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
 from tests.simulation.burst import Burst
 from tests.simulation.connections import Wire
@@ -94,6 +95,15 @@ class Adversary:
         return leader if leader is not None and self._simulation.progress.health.spares(leader) else None
 
     # Processes
+
+    def _alarm(self) -> str:
+        """Let a node have too little of something for a while, or for as long as it goes on."""
+        machine = self._random.choice(list(self._simulation.machines.values()))
+        resource = self._random.choice(list(Resource))
+        machine.alarm(Alarm(resource, 1, 2))
+        if self._random.random() < 0.9:
+            self._later(20 * MS, 4 * SECOND, machine.alarm, Alarm(resource, 3, 0))
+        return f"{machine.name} {resource.name}"
 
     def _crash(self) -> str:
         machine = self._victim()

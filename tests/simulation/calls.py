@@ -39,7 +39,7 @@ class Calls:
     def created(self, call: int, handle: bytes) -> None:
         """It hears that its job is in, or that it has joined another one."""
 
-    def refused(self, call: int, code: bytes) -> None:
+    def refused(self, call: int, code: bytes, text: bytes) -> None:
         """It hears that its submit is refused."""
 
     def reported(self, call: int, kind: PacketType, args: list[bytes]) -> None:

@@ -221,11 +221,13 @@ class Client(Caller):
         if not world.calm and world.chance(0.1):
             self.alarm.set(world.random.randrange(SECOND), self.leave)
 
-    def refused(self, question: Question, code: bytes) -> None:
+    def refused(self, question: Question, code: bytes, text: bytes) -> None:
         """Submit something else in a while."""
-        super().refused(question, code)
+        super().refused(question, code, text)
         if code != b"QUEUE_ERROR":
             raise ViolationError(f"{self.name} is refused with {code!r}")
+        if text != b"Job queue is full":
+            self.world.promises.no_room(text)
         self._pause = SECOND
         self._go_on()
 

@@ -11,6 +11,7 @@ from cluster.jobs.job import number_of
 from protocol import PacketType
 from tests.histories.history import (
     FAILED,
+    NO_ROOM,
     QUEUE_FULL,
     CancelJob,
     ClientLeaves,
@@ -89,10 +90,11 @@ class Histories(Calls):
         self._recorder.created(self._calls[call][0][0], handle)
         self._handles.append(handle)
 
-    def refused(self, call: int, code: bytes) -> None:
+    def refused(self, call: int, code: bytes, text: bytes) -> None:
         self._look_for_failures()
         if code == b"QUEUE_ERROR":
-            self._recorder.answer(self._calls[call][0][0], QUEUE_FULL)
+            word = QUEUE_FULL if text == b"Job queue is full" else NO_ROOM
+            self._recorder.answer(self._calls[call][0][0], word)
 
     def ended(self, call: int, kind: PacketType, args: list[bytes]) -> None:
         self._look_for_failures()

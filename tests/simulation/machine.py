@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cluster.jobs import Alarm
 from cluster.raft import Raft
 from node.configuration import Configuration
 from node.driver import Driver
@@ -22,7 +23,7 @@ from tests.simulation.loop import CrashError, Loop
 from tests.simulation.network import Network
 from tests.simulation.process import Process, Watcher
 from tests.simulation.schedule import MS, SECOND, Schedule
-from tests.simulation.truth import EPOCH, Truth
+from tests.simulation.truth import EPOCH, SHORT, Truth
 
 if TYPE_CHECKING:
     from tests.simulation.membership import Node
@@ -104,6 +105,8 @@ class Machine:
         self._busy = False
         self.fuse = 0
         """When not 0: the process crashes at its so-manieth point from now."""
+        self.alarms: dict[int, Alarm] = {}
+        """What the machine has too little of, whatever process runs on it."""
         self.damaged = ""
         """Why no process can start here: what is on the disk is not what was written."""
         self.since = schedule.now
@@ -163,6 +166,18 @@ class Machine:
             raft = process.raft
             self.note("START", f"term={raft.term} first={raft.first_index} last={raft.last_index}")
         return process
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Begin or cease to have too little of something, as the monitor of a process notices it."""
+        if alarm.mark:
+            self.alarms[alarm.resource] = alarm
+            self._truth.begin(SHORT, self.name)
+        else:
+            self.alarms.pop(alarm.resource, None)
+            if not self.alarms:
+                self._truth.end(SHORT, self.name)
+        if self.process is not None:
+            self.run(self.generation, self.process.driver.alarm, alarm)
 
     def crash(self, why: str, *, silent: bool = False) -> None:
         """End the process; what it had in memory, and on the way to the disk, is gone. `silent`: with its host."""

@@ -120,6 +120,8 @@ class Process:
             on_failure=self._failed,
             **callbacks,
         )
+        for alarm in machine.alarms.values():
+            self.driver.alarm(alarm)
         self.gateway = ObservedGateway(steps, self._created, machine.settings, self.driver, self._parcel)
         self.gateway.max_unread = min((sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale, machine.max_unread)
         self._stopping = Stopping(self, machine.settings)

@@ -50,6 +50,7 @@ BY_NAME: dict[str, dict[str, int]] = {
     "departures": {
         "crash": 4, "fuse": 4, "isolate": 3, "oneway": 1, "pause": 2, "links": 2, "transfer": 3, "member": 2, "stop": 1,
     },
+    "alarms": {"alarm": 8, "crash": 2, "fuse": 2, "isolate": 2, "stop": 1, "transfer": 1},
 }  # fmt: skip
 """Kinds that are not drawn: each is for one promise which the others reach too rarely. Tests play them by name."""
 

@@ -27,10 +27,13 @@ from tests.simulation.punctuality import Punctuality
 from tests.simulation.runs import Run
 from tests.simulation.safety import Safety
 from tests.simulation.schedule import MS, SECOND
-from tests.simulation.truth import Truth
+from tests.simulation.truth import SHORT, Truth
 
 SLACK: Final = 2 * MS
 """Clocks are read in whole milliseconds, at the beginning and at the end."""
+SINCE_SHORT: Final = 10 * SECOND
+"""For so long after a node had too little of something this may be what others know: it can be out of their reach, and
+is declared down then, which takes an election where it led."""
 ORDERING: Final = 4 * SECOND
 """For so long a leader's word that a node is down may be on its way to the log: the disks are slow."""
 
@@ -70,7 +73,7 @@ class Promises:
         self.last_jobs: list[int] = []
         """The number of the newest job as of each index, from the first entry on."""
         self.first_index = 0
-        self.acknowledged_count = self.runs_count = self.again = self.reads = self.lost = 0
+        self.acknowledged_count = self.runs_count = self.again = self.reads = self.lost = self.refused_count = 0
 
     # The one sequence of entries
 
@@ -180,6 +183,12 @@ class Promises:
         """A client was told that its job is in."""
         self.acknowledged_count += 1
         self._acknowledged[job] = max(index, self._acknowledged.get(job, 0))
+
+    def no_room(self, text: bytes) -> None:
+        """A client was told that a node has too little memory or disk space, or had when it submitted."""
+        self.refused_count += 1
+        if not any(self.truth.had(SHORT, node, SINCE_SHORT) for node in self.truth.nodes):
+            raise ViolationError(f"a client is told {text!r}, and no node has too little of anything")
 
     def run_begins(self, run: Run) -> None:
         """A worker begins with a job."""

@@ -10,7 +10,7 @@ from typing import TextIO
 
 import msgspec
 
-from cluster.jobs import JobTable, digest
+from cluster.jobs import Alarm, JobTable, digest
 from cluster.raft import Raft, Ready, Role, SnapshotMeta, bootstrap
 from tests.simulation import sizes
 from tests.simulation.actors import World
@@ -274,6 +274,8 @@ class Simulation:
             disk.latency = self.profile.latency
             disk.hangs_until = 0
             machine.clock_offset = 0
+            for resource in list(machine.alarms):
+                machine.alarm(Alarm(resource, 3, 0))
             machine.repair()
             self.truth.end("has a slow disk", machine.name)
             machine.start()

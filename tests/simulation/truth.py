@@ -28,6 +28,8 @@ CLOCK_MEMORY: Final = 5 * SECOND
 """For so long after a clock was wrong its error counts. The time that the table goes by never goes back: when a clock
 is set back it stands still, for as long as the step was. A step in the usual kinds of run is shorter than this."""
 
+SHORT: Final = "has too little of something"
+
 SETTLED: Final = 5 * SECOND
 """So long after the last fault every node has a leader that it hears: some elections, and what had to be caught up."""
 
@@ -134,6 +136,10 @@ class Truth:
         known = self._known.get((what, whom))
         if known and known[-1].ended < 0:
             known[-1].ended = self.now
+
+    def had(self, what: str, node: str, within: int) -> bool:
+        """Tell whether something is the case with a node, or was not longer ago than that."""
+        return any(one.ended < 0 or one.ended >= self.now - within for one in self._known.get((what, (node,)), ()))
 
     def happened(self, what: str, *whom: str) -> None:
         """Note something that takes no time."""
