@@ -34,7 +34,7 @@ TO_SERVER = Route.CLIENT_TO_SERVER | Route.WORKER_TO_SERVER
 FROM_SERVER = Route.SERVER_TO_CLIENT | Route.SERVER_TO_WORKER
 SERVED = [kind for kind, layout in LAYOUTS.items() if layout.route & TO_SERVER and kind not in UNSERVED]
 ANSWERED = [kind for kind, layout in LAYOUTS.items() if layout.route & FROM_SERVER]
-LONGEST = {"function": 512, "unique": 64, "handle": 63, "id": 127}
+LONGEST = {"function": 512, "reducer": 512, "unique": 64, "handle": 63, "id": 127}
 BARE_NAMES = {"function", "unique", "handle", "id", "denominator"}
 
 
