@@ -295,9 +295,10 @@ class TestTheChecker:
         tick = Listening.tick
 
         def hasty(self):
-            for (number, session), (job, *_) in list(self._awaiting.items()):
-                del self._awaiting[number, session]
-                self._say(session, PacketType.WORK_FAIL, [job.handle])
+            for session, awaiting in list(self._awaiting.items()):
+                for number, (job, *_) in list(awaiting.items()):
+                    self._await_no_longer(session, number)
+                    self._say(session, PacketType.WORK_FAIL, [job.handle])
             tick(self)
 
         monkeypatch.setattr(Listening, "tick", hasty)
