@@ -181,8 +181,11 @@ def resume(store: Store, fetch: Fetch) -> Recovery:
             store.found(first.index, first.term, encode_meta(node, first.configuration, b""))
             found = store.recover()
         table, writer, base = _table(store, node, found)
-        log = StoredLog(base.index, tuple(store.read_entries(found.first_index, found.last_index)), fetch)
-        durable = DurableState(log=log, hard_state=found.hard_state, base=base, applied=found.applied_index)
+        applied = found.applied_index
+        outline = store.outline(found.first_index, applied) if applied >= found.first_index else None
+        entries = tuple(store.read_entries(applied + 1, found.last_index)) if applied < found.last_index else ()
+        log = StoredLog(base.index, entries, fetch, outline)
+        durable = DurableState(log=log, hard_state=found.hard_state, base=base, applied=applied)
         return Recovery(node, record, table, writer, durable, log, int(store.note(INCARNATION) or b"0"))
 
 

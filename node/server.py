@@ -24,11 +24,13 @@ from cluster.jobs import Alarm, NodeUp, Resource
 from cluster.raft import Message, Raft, RaftConfig
 from cluster.storage import DiskFullError, StorageError, StorageThread, Store
 from node import logs
+from node.alarms import disk_mark
 from node.binding import bind, bind_one, bound_address
 from node.configuration import Configuration
 from node.doors import Doors
 from node.driver import Driver, Weighed
 from node.driver import Peers as DriverPeers
+from node.driver.mirroring import MIRROR_LOG_BYTES
 from node.errors import GearmeshError, RecoveryError
 from node.gateway import Gateway
 from node.links import Links
@@ -48,6 +50,12 @@ SWITCH_INTERVAL: Final = 0.0005
 """Seconds that a busy event loop may keep the storage thread waiting; by default it is 5 ms, for every commit."""
 RECENT_LOG_BYTES: Final = 4 << 20
 """How much of the log that is durable and applied stays in memory."""
+KEPT_LOG_BYTES: Final = 256 << 20
+"""The most of the log that is kept on disk for members that lack it, and would be sent the whole table else."""
+KEPT_SHARE: Final = 4
+"""It is no more than this part of the disk space that is to be free: with less free no new job is taken."""
+LEAST_KEPT: Final = 2 * MIRROR_LOG_BYTES
+"""It is no less than what there is of the log anyway, from one mirror of the table to the next but one."""
 COLLECT_AFTER: Final = 50_000
 """New container objects after which the garbage collector looks for cycles: the hot path makes none."""
 HANDOVER_TIME: Final = 3.0
@@ -102,6 +110,11 @@ def _open(directory: Path) -> Store:
                 time.sleep(ROOM_CHECK)
         except StorageError as error:
             raise RecoveryError(str(error)) from error
+
+
+def kept_bytes(disk_mark: int) -> int:
+    """Return how much of the log is kept, where alarms over the disk are raised at this mark; 0: nowhere."""
+    return max(LEAST_KEPT, min(KEPT_LOG_BYTES, disk_mark // KEPT_SHARE)) if disk_mark else KEPT_LOG_BYTES
 
 
 class _Server:
@@ -219,6 +232,7 @@ class _Server:
                 self._membership.take_part(found, driver, disk)
                 self._peers.group = self
             monitor.start()  # a node that is short of something says so with its first words
+            found.log.arrived = driver.wake
             driver.start(gateway)
             found.log.release()
             gc.collect()
@@ -258,7 +272,12 @@ class _Server:
         loop = asyncio.get_running_loop()
         peers: DriverPeers = Nobody() if self._peers is None else self._peers
         raft = Raft(
-            RaftConfig(id=found.node, randrange=random.SystemRandom().randrange, max_recent_bytes=RECENT_LOG_BYTES),
+            RaftConfig(
+                id=found.node,
+                randrange=random.SystemRandom().randrange,
+                max_recent_bytes=RECENT_LOG_BYTES,
+                kept_bytes=kept_bytes(disk_mark(settings.min_free_disk, disk_room(settings.data_dir))),
+            ),
             found.durable,
         )
         membership = self._membership

@@ -145,7 +145,17 @@ class NodeStatus:
             return "no leader is known: a majority of the group's voters cannot be reached, or an election is on"
         if not driver.serving:
             return "catching up with the group"
+        if driver.stuck:
+            return f"commands of this node have not been applied for {driver.stuck:.1f} s: {self._obstacle(driver)}"
         return None if self.listening else "about to listen"
+
+    def _obstacle(self, driver: Driver) -> str:
+        """Tell what keeps this node's commands from being applied, as far as is known."""
+        if driver.alone:
+            return "its disk does not finish a write"
+        if driver.leads:
+            return "it leads, and too few nodes take what it sends"
+        return f"the leader {self._name_of(driver.raft.leader)} makes no progress"
 
     def _resources(self) -> Resources | None:
         monitor = self.monitor

@@ -33,6 +33,8 @@ class Bundler:
         server.reads.clear()
         snapshots = tuple(server.snapshots)
         server.snapshots.clear()
+        notices = tuple(server.notices)
+        server.notices.clear()
         standing = (server.term, server.role, server.leader)
         new_standing = None
         if standing != self._told_standing:
@@ -41,8 +43,8 @@ class Bundler:
         configuration = None
         if server.configuration is not self._told_configuration:
             configuration = self._told_configuration = server.configuration
-        if messages or committed or write or reads or snapshots or new_standing or configuration:
-            return Ready(messages, write, committed, reads, snapshots, new_standing, configuration)
+        if messages or committed or write or reads or snapshots or new_standing or configuration or notices:
+            return Ready(messages, write, committed, reads, snapshots, new_standing, configuration, notices)
         return None
 
     def _take_write(self) -> Write | None:

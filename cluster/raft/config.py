@@ -36,11 +36,19 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The most data of committed entries in one bundle, except that it always has one entry."""
     max_recent_bytes: int = 16 * MEBIBYTE
     """How much of the log that is durable and applied stays in memory, for followers that are a little behind."""
+    kept_bytes: int = 256 * MEBIBYTE
+    """The most of the log that is kept on disk for members that lack it. From half of it on less is proposed."""
+    kept_ticks: int = 300
+    """For so long the log is kept for a member that nothing is heard of."""
+    stall_ticks: int = 10
+    """How long a leader's entries may get nowhere, besides the time that their bytes need: then it hands over."""
+    progress_bytes: int = 1_000_000
+    """Bytes of entries that get on in a tick at the least where anything does."""
     promotion_lag: int = 1000
     """A learner may be promoted when it is at most this many entries behind the commit index."""
     chunk_bytes: int = 256 * KIBIBYTE
     """The size of a piece of a snapshot."""
-    chunk_window: int = 4
+    chunk_window: int = 12
     """The most pieces of one snapshot on their way: with `chunk_bytes` it bounds the memory of a transfer."""
 
     def __post_init__(self) -> None:
@@ -55,12 +63,15 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
             "max_inflight_bytes",
             "max_uncommitted_bytes",
             "max_apply_bytes",
+            "kept_bytes",
+            "stall_ticks",
+            "progress_bytes",
             "chunk_bytes",
             "chunk_window",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
-        for name in ("max_recent_bytes", "promotion_lag"):
+        for name in ("max_recent_bytes", "promotion_lag", "kept_ticks"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 

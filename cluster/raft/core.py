@@ -233,20 +233,18 @@ class Raft(View):
         return SnapshotMeta(index, term, server.history.at(index))
 
     def compact(self, index: int) -> int:
-        """Let the log begin after `index`; return where it begins after now.
+        """Let the log begin after `index`, or before it if members need more; return where it begins after now.
 
-        A durable state machine stands at or after `index`; that it is durable is the driver's word. The log is kept
-        from the lowest snapshot that is just being sent, whose receiver will need what comes after it. Raise
+        A durable state machine stands at or after `index`; that it is durable is the driver's word. What members lack
+        is kept, up to `kept_bytes` of the log: what a leader knows that they lack, and has told its followers. Raise
         `SnapshotRefusedError` when `index` is not applied yet.
         """
         server = self._server
         log = server.log
-        if self._leadership is not None:
-            lowest = self._leadership.shipping.lowest_index()
-            index = index if lowest is None else min(index, lowest)
         if index > log.base_index:
             self.snapshot_meta(index)
-        index = min(index, log.stable)
+        needed = self._leadership.room.needed() if self._leadership is not None else server.needed
+        index = min(index, max(needed, log.extent.start_of_last(server.config.kept_bytes)), log.stable)
         if index <= log.base_index:
             return log.base_index
         self._bundler.compacted = self.snapshot_meta(index)
@@ -356,8 +354,11 @@ class Raft(View):
 
     def _settle(self) -> None:
         """Step down if leading on would be wrong."""
-        if self._leadership is not None and self._leadership.deposed:
+        leadership = self._leadership
+        if leadership is not None and leadership.deposed:
             self._follow(self._server.term, "")
+            if leadership.yields:
+                self._server.elapsed = -2 * self._server.config.election_ticks
 
     def _lead(self) -> Leadership:
         if self._leadership is None:

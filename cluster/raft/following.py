@@ -89,7 +89,9 @@ class Following:
                 f"{server.log.last_index}: it has lost data. Remove it from the group; let it join under a new id"
             )
         server.log.commit_to(message.commit)
-        server.outbox.send(HeartbeatAck(message.sender, server.id, server.term, message.round))
+        server.needed = message.needed if message.needed >= 0 else server.log.last_index
+        ack = HeartbeatAck(message.sender, server.id, server.term, message.round, server.log.last_index)
+        server.outbox.send(ack)
 
     def chunk(self, message: SnapshotChunk) -> None:
         """Take a piece of a snapshot; with the last one, put the snapshot in the place of the log."""

@@ -4,8 +4,6 @@ A `Leadership` lives from the won election to the end of the term's rule; nothin
 where in the log (`replication`), and the moving of snapshots (`shipping`).
 """
 
-from collections import deque
-
 from cluster.log import Entry, EntryKind
 from cluster.raft import quorum
 from cluster.raft.configuration import Configuration, encode_configuration
@@ -25,8 +23,10 @@ from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.reads import ReadRounds
 from cluster.raft.ready import Position, ReadState
 from cluster.raft.replication import Replication
+from cluster.raft.room import Room
 from cluster.raft.server import Server
 from cluster.raft.shipping import Shipping
+from cluster.raft.stalling import Stalling
 
 
 class Leadership:
@@ -37,14 +37,15 @@ class Leadership:
         "_rounds",
         "_server",
         "_settled",
-        "_sizes",
+        "_stalling",
         "_transfer_elapsed",
-        "_uncommitted_bytes",
         "barrier",
         "deposed",
         "replication",
+        "room",
         "shipping",
         "transferee",
+        "yields",
     )
 
     def __init__(self, server: Server) -> None:
@@ -54,37 +55,31 @@ class Leadership:
         self.shipping = Shipping(server, followers)
         self.replication = Replication(server, followers, self.shipping.start)
         self.deposed = False
-        """This node must not lead on: it has lost its quorum, or is no voter any more."""
+        """This node must not lead on: it has lost its quorum, or is no voter any more, or its entries get nowhere."""
+        self.yields = False
+        """It lets the others stand for election first."""
         self.transferee = ""
         """Whom leadership is being handed to."""
         self._transfer_elapsed = 0
         self._heartbeat_elapsed = 0
         self._rounds = ReadRounds()
-        self._sizes: deque[tuple[int, int]] = deque()
-        """(index, bytes) of what was proposed in this term and is not committed."""
-        self._uncommitted_bytes = 0
+        self.room = Room(server, followers, self.shipping)
+        self._stalling = Stalling(server, followers)
         self._settled = -1
         """The position of the last configuration whose commit was acted upon."""
         self.replication.admit()
         self.barrier = self._append(EntryKind.BARRIER, b"").index
         """The index of this term's first entry. Until it is committed nobody knows what else is."""
 
-    @property
-    def room(self) -> int:
-        """How many bytes of commands may be proposed now (`Raft.room`)."""
-        return self._server.config.max_uncommitted_bytes - self._uncommitted_bytes
-
     # Requests
 
     def propose(self, data: bytes) -> Position:
         """Append commands."""
         self._refuse_while_transferring()
-        if self.room <= 0:
-            raise OverloadedError(f"{self._uncommitted_bytes} bytes are proposed and not committed; wait for commits")
-        size = len(data)
+        if self.room.left <= 0:
+            raise OverloadedError(self.room.refusal)
         position = self._append(EntryKind.COMMANDS, data)
-        self._sizes.append((position.index, size))
-        self._uncommitted_bytes += size
+        self.room.proposed(position.index, len(data))
         return position
 
     def propose_configuration(self, change: ConfigurationChange) -> Position:
@@ -131,7 +126,7 @@ class Leadership:
 
     def heartbeat_ack(self, message: HeartbeatAck) -> None:
         """Count a confirmation."""
-        self.replication.heard(message.sender)
+        self.replication.heard(message.sender, message.last)
         if message.sender in self.replication.followers:
             self._rounds.confirm(message.sender, message.round)
             self._serve_reads()
@@ -158,10 +153,16 @@ class Leadership:
             if not self.replication.quorum_active():
                 self.deposed = True
                 return
+        self.replication.tick()
+        self.room.tick()
         if self.transferee:
             self._transfer_elapsed += 1
             if self._transfer_elapsed >= server.config.election_ticks:
                 self.transferee = ""
+        else:
+            self._see_whether_entries_get_on()
+            if self.deposed:
+                return
         if self._heartbeat_elapsed >= server.config.heartbeat_ticks:
             self._heartbeat_elapsed = 0
             self._heartbeat()
@@ -219,8 +220,7 @@ class Leadership:
             return
         log.commit_to(index)
         self.replication.due = True
-        while self._sizes and self._sizes[0][0] <= index:
-            self._uncommitted_bytes -= self._sizes.popleft()[1]
+        self.room.committed(index)
         if self._settled < server.history.index <= index:
             self._settled = server.history.index
             self._configuration_committed()
@@ -246,12 +246,25 @@ class Leadership:
             server.outbox.send(TimeoutNow(heir, server.id, server.term))
         self.deposed = True
 
+    def _see_whether_entries_get_on(self) -> None:
+        """Hand over, or step down, where this leader's entries get nowhere."""
+        stalled = self._stalling.tick()
+        if stalled is None:
+            return
+        server = self._server
+        server.notices.append(stalled)
+        if stalled.heir:
+            # It need not have everything, which it may never get: what it lacks is not committed, and comes again.
+            server.outbox.send(TimeoutNow(stalled.heir, server.id, server.term))
+        else:
+            self.deposed = self.yields = True
+
     def _heartbeat(self) -> None:
         """Send everybody a heartbeat. Its commit index never promises more than the receiver has acknowledged."""
         server = self._server
-        commit, number = server.log.commit, self._rounds.round
+        commit, number, needed = server.log.commit, self._rounds.round, self.room.needed()
         for node, progress in self.replication.followers.items():
-            server.outbox.send(Heartbeat(node, server.id, server.term, min(progress.match, commit), number))
+            server.outbox.send(Heartbeat(node, server.id, server.term, min(progress.match, commit), number, needed))
 
     def _serve_reads(self) -> None:
         server = self._server

@@ -104,6 +104,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     """Never more than what the receiver has acknowledged."""
     round: int
     """The number of the leader's latest round of read barriers."""
+    needed: int = -1
+    """Members that are heard from still need the entries after this index; -1: the leader does not say."""
 
 
 class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
@@ -113,6 +115,8 @@ class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False
     sender: str
     term: int
     round: int
+    last: int = -1
+    """Where the sender's log ends, durable or not; -1: it does not say."""
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):

@@ -64,12 +64,15 @@ class Progress:
 
     __slots__ = (
         "active",
+        "arrived",
         "commit_sent",
+        "idle",
         "inflights",
         "match",
         "next",
         "paused",
         "poke",
+        "silent",
         "snapshot_index",
         "state",
         "stream",
@@ -87,6 +90,12 @@ class Progress:
         """Send an append even if there is nothing new: an earlier one may be lost, and only an append finds out."""
         self.active = False
         """The follower was heard from since the last check of the quorum."""
+        self.silent = 0
+        """Ticks since it was heard from."""
+        self.idle = 0
+        """Ticks since it was known to have more than before."""
+        self.arrived = 0
+        """Where its log ends, by its own word, durable or not."""
         self.commit_sent = 0
         """The highest commit index sent in an append."""
         self.inflights = inflights
@@ -118,6 +127,8 @@ class Progress:
         if match < self.match or (match == self.match and self.state is not ProgressState.PROBE):
             return False
         new = match > self.match
+        if new:
+            self.idle = 0
         self.match = match
         self.next = max(self.next, match + 1)
         self.inflights.free_to(match)
@@ -144,8 +155,19 @@ class Progress:
 
     def heard(self) -> None:
         """Note a sign of life that acknowledges nothing: the probe under way, if any, may be lost."""
-        self.active = True
+        self.note_heard()
         self.paused = False
+
+    def note_heard(self) -> None:
+        """Note a sign of life."""
+        self.active = True
+        self.silent = 0
+
+    def lacks_from(self, base: int) -> int:
+        """Return the index after which it lacks, or may lack, what a log from `base` on has. Below `base`: too late."""
+        if self.state is ProgressState.SNAPSHOT:
+            return self.snapshot_index or base
+        return self.match or base
 
     def become_probe(self) -> None:
         """Look for the place where the logs meet, from what is known to match."""

@@ -106,6 +106,45 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
     """The leader's id, or "" when none is known."""
 
 
+class Obstacle(enum.Enum):
+    """What keeps a leader's entries from getting on."""
+
+    DISK = "disk"
+    """Its own disk has not finished a write for too long, and another node's has."""
+    SENDING = "sending"
+    """They do not arrive where they are needed, though these nodes are heard."""
+    FOLLOWERS = "followers"
+    """They arrive, and too few disks take them."""
+
+
+class Stalled(msgspec.Struct, frozen=True, gc=False):
+    """This leader's entries got nowhere: it hands over to `heir`, or steps down if that is empty."""
+
+    obstacle: Obstacle
+    ticks: int
+    """For how long."""
+    bytes: int
+    """What was on its way."""
+    heir: str
+
+
+class SnapshotNeeded(msgspec.Struct, frozen=True, gc=False):
+    """A snapshot is being sent to a member, because the log that it would need is not kept any more."""
+
+    to: str
+    index: int
+    """Where the snapshot stands."""
+    match: int
+    """What the member is known to have."""
+    first_index: int
+    """The first entry that is kept."""
+    lag: int
+    """Entries from `match` to the end of the log."""
+
+
+Notice = Stalled | SnapshotNeeded
+
+
 class Ready(msgspec.Struct, frozen=True, gc=False):
     """Everything there is to do now. See the module for what to do with it."""
 
@@ -123,3 +162,5 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     """Set when it changed since the last bundle."""
     configuration: Configuration | None = None
     """The configuration in force, set when it changed since the last bundle: whom to keep links to."""
+    notices: tuple[Notice, ...] = ()
+    """What an operator is to know."""

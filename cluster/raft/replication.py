@@ -5,11 +5,16 @@ travel in one message. Not for: what a commit brings about (`leadership`), and h
 """
 
 from collections.abc import Callable
+from typing import Final
 
+from cluster.log import Entry
 from cluster.raft import quorum
 from cluster.raft.messages import Append, AppendAck, AppendReject, Commit
 from cluster.raft.progress import Inflights, Progress, ProgressState
 from cluster.raft.server import Server
+
+PROBE_BYTES: Final = 16 * 1024
+"""Bytes of entries that a probe carries at the most: it is sent again with each sign of life until it is answered."""
 
 
 class Replication:
@@ -49,7 +54,8 @@ class Replication:
         progress = self.followers.get(message.sender)
         if progress is None or not 0 <= message.match <= self._server.log.last_index:
             return False
-        progress.active = True
+        progress.note_heard()
+        progress.arrived = max(progress.arrived, message.match)
         self.due = True
         if progress.state is ProgressState.SNAPSHOT:
             needed = min(progress.snapshot_index or self._server.log.base_index, self._server.log.base_index)
@@ -63,19 +69,20 @@ class Replication:
         progress = self.followers.get(message.sender)
         if progress is None or message.hint_index < 0 or message.hint_term < 0:
             return
-        progress.active = True
+        progress.note_heard()
         hint = min(message.hint_index, message.prev_index)
         if hint > self._server.log.base_index:
             hint = self._server.log.last_at_or_below_term(hint, message.hint_term)
         if progress.rejected(message.prev_index, hint):
             self.due = True
 
-    def heard(self, node: str) -> None:
-        """Take a sign of life that acknowledges nothing."""
+    def heard(self, node: str, arrived: int) -> None:
+        """Take a sign of life that acknowledges nothing; `arrived`: where the follower's log ends, if it says so."""
         progress = self.followers.get(node)
         if progress is None:
             return
         progress.heard()
+        progress.arrived = max(progress.arrived, arrived)
         if progress.match < self._server.log.last_index or progress.state is ProgressState.PROBE:
             progress.poke = True
             self.due = True
@@ -93,6 +100,13 @@ class Replication:
         for progress in self.followers.values():
             progress.active = False
         return quorum.is_quorum(self._server.configuration, active)
+
+    def tick(self) -> None:
+        """Let a tick pass."""
+        last = self._server.log.last_index
+        for progress in self.followers.values():
+            progress.silent += 1
+            progress.idle = progress.idle + 1 if progress.match < last else 0
 
     def flush(self) -> None:
         """Send every follower what flow control allows."""
@@ -128,7 +142,13 @@ class Replication:
             self._start_snapshot(node, progress)
             return False
         wanted = progress.next <= log.last_index and progress.may_send
-        entries = log.entries(progress.next, log.last_index + 1, server.config.max_append_bytes) if wanted else ()
+        entries: tuple[Entry, ...] = ()
+        if wanted:
+            probes = progress.state is not ProgressState.REPLICATE
+            most = min(PROBE_BYTES, server.config.max_append_bytes) if probes else server.config.max_append_bytes
+            entries = log.entries(progress.next, log.last_index + 1, most)
+            if probes and entries and len(entries[0].data) > PROBE_BYTES:
+                entries, wanted = (), False
         if wanted and not entries:
             self.due = True  # the store is fetching them: ask again with the next bundle
             if not progress.poke and progress.commit_sent >= log.commit:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from cluster.log import NO_VOTE, Entry, HardState
 from cluster.raft.config import DurableState, RaftConfig
@@ -11,20 +12,29 @@ from cluster.raft.configuration import Configuration, SnapshotMeta
 from cluster.raft.errors import RaftInvariantError
 from cluster.raft.history import ConfigurationHistory
 from cluster.raft.outbox import Outbox
-from cluster.raft.ready import ReadState, Role, SnapshotRequest
+from cluster.raft.ready import Notice, ReadState, Role, SnapshotRequest
 from cluster.raft.window import LogWindow
+
+SAMPLES: Final = 4096
+"""How finely what is kept of the log is measured."""
+MAX_FRUITLESS: Final = 6
+"""Terms without a commit, one after the other, beyond which a leader's patience does not double any more."""
 
 
 class Server:
     """One node, whatever its role."""
 
     __slots__ = (
+        "_commit_before",
+        "_fruitless",
         "config",
         "elapsed",
         "history",
         "id",
         "leader",
         "log",
+        "needed",
+        "notices",
         "outbox",
         "reads",
         "role",
@@ -38,7 +48,8 @@ class Server:
     def __init__(self, config: RaftConfig, durable: DurableState) -> None:
         self.config = config
         self.id = config.id
-        self.log = LogWindow(durable.log, durable.base, durable.applied, config.max_recent_bytes)
+        grain = max(1, config.kept_bytes // SAMPLES)
+        self.log = LogWindow(durable.log, durable.base, durable.applied, config.max_recent_bytes, grain)
         self.history = ConfigurationHistory(durable.base, durable.log.configurations())
         self.outbox = Outbox()
         self.term = durable.hard_state.term
@@ -57,6 +68,14 @@ class Server:
         """Answers for the driver."""
         self.snapshots: list[SnapshotRequest] = []
         """Requests to the driver."""
+        self.notices: list[Notice] = []
+        """What an operator is to know."""
+        self.needed = 0
+        """The leader's word: members still need the entries after this index. 0: all there are, as far as is known."""
+        self._fruitless = 0
+        """How many terms in a row passed before this one in which nothing was committed."""
+        self._commit_before = -1
+        """The commit index when this term began."""
         self.streams = 0
         """The number of the last snapshot transfer begun; none is used twice while this node runs."""
         self.restart_timer()
@@ -70,6 +89,11 @@ class Server:
     def hard_state(self) -> HardState:
         """What has to be on disk before anything is said in this term."""
         return HardState(self.term, self.vote)
+
+    @property
+    def fruitless(self) -> int:
+        """How many terms in a row have passed without a commit, up to `MAX_FRUITLESS`; 0 once there is one again."""
+        return self._fruitless if self.log.commit == self._commit_before else 0
 
     @property
     def blank(self) -> bool:
@@ -99,6 +123,9 @@ class Server:
         """Go on to a later term, in which this node has not voted."""
         self.term = term
         self.vote = NO_VOTE
+        commit = self.log.commit
+        self._fruitless = min(self._fruitless + 1, MAX_FRUITLESS) if commit == self._commit_before else 0
+        self._commit_before = commit
         self.outbox.hard_state_changed(new_term=True)
 
     def vote_for(self, node: str) -> None:

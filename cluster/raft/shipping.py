@@ -9,7 +9,7 @@ from cluster.raft.configuration import SnapshotMeta
 from cluster.raft.errors import SnapshotRefusedError
 from cluster.raft.messages import SnapshotAck, SnapshotChunk, SnapshotState
 from cluster.raft.progress import Progress, ProgressState
-from cluster.raft.ready import CloseSnapshot, OpenSnapshot, ReadSnapshot
+from cluster.raft.ready import CloseSnapshot, OpenSnapshot, ReadSnapshot, SnapshotNeeded
 from cluster.raft.server import Server
 from cluster.raft.streaming import Piece, SnapshotSender
 
@@ -29,9 +29,13 @@ class Shipping:
         self._offsets: dict[int, int] = {}
         """Where the next data of each stream begins."""
 
-    def lowest_index(self) -> int | None:
-        """Return the lowest index that a snapshot under way stands at: the log after it will be needed."""
-        return min((stream.meta.index for stream in self._streams.values() if stream.meta is not None), default=None)
+    def needed_after(self, base: int) -> int | None:
+        """Return the lowest index that a snapshot under way stands at: the log after it will be needed.
+
+        One that is being opened may stand at `base`.
+        """
+        metas = (stream.meta for stream in self._streams.values())
+        return min((base if meta is None else meta.index for meta in metas), default=None)
 
     def start(self, to: str, progress: Progress) -> None:
         """Begin to send a snapshot: ask the driver to open one."""
@@ -53,6 +57,10 @@ class Shipping:
         progress = self._followers.get(stream.to)
         if progress is not None and progress.stream == number:
             progress.snapshot_index = meta.index
+            log = self._server.log
+            lag = log.last_index - progress.match
+            needed = SnapshotNeeded(stream.to, meta.index, progress.match, log.base_index + 1, lag)
+            self._server.notices.append(needed)
         self._read_on(stream)
 
     def data(self, number: int, data: bytes, *, done: bool) -> None:
@@ -79,7 +87,7 @@ class Shipping:
         progress = self._followers.get(stream.to)
         if progress is None or progress.stream != message.stream:
             return False
-        progress.active = True
+        progress.note_heard()
         if message.state is SnapshotState.INSTALLED:
             meta = stream.meta
             self._end(message.stream)
@@ -90,7 +98,11 @@ class Shipping:
             self._end(message.stream)
             self.start(message.sender, progress)
             return False
-        stream.acknowledged(message.offset)
+        if stream.acknowledged(message.offset):
+            progress.idle = 0
+        else:
+            for piece in stream.gap(message.offset):
+                self._send(stream, piece)
         self._read_on(stream)
         return False
 

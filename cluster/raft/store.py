@@ -6,11 +6,14 @@ acknowledged with `Raft.persisted`. `MemoryStore` is the contract as code: what 
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from cluster.log import Entry, EntryKind, HardState
 from cluster.raft.configuration import SnapshotMeta
 from cluster.raft.ready import Write
+
+ENTRY_OVERHEAD: Final = 128
+"""About what an entry takes besides its data, in memory or on disk, in bytes."""
 
 
 class LogStore(Protocol):
@@ -26,7 +29,16 @@ class LogStore(Protocol):
         """Return the term of the entry at `index`, first <= index <= last. Asked at the start only, seldom."""
 
     def configurations(self) -> Iterable[Entry]:
-        """Return the entries of kind `CONFIGURATION`, in order. Asked at the start only."""
+        """Return the entries of kind `CONFIGURATION`, in order. Asked at the start only.
+
+        Those before the state machine's position may be left out, if the base has the configuration of there.
+        """
+
+    def sizes(self) -> Iterable[tuple[int, int]]:
+        """Return how many bytes come up to an index since the one before it, with `ENTRY_OVERHEAD` for each entry.
+
+        In order, the last index among them, as many as the store likes. Asked at the start only.
+        """
 
     def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
         """Return entries from `low`, before `high`: as many as fit in `max_bytes` of data, at least one.
@@ -91,6 +103,10 @@ class MemoryStore:
     def configurations(self) -> tuple[Entry, ...]:
         """Return the configuration entries."""
         return tuple(entry for entry in self._entries if entry.kind == EntryKind.CONFIGURATION)
+
+    def sizes(self) -> Iterable[tuple[int, int]]:
+        """Return how many bytes each entry is."""
+        return ((entry.index, len(entry.data) + ENTRY_OVERHEAD) for entry in self._entries)
 
     def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
         """Return entries from `low`, before `high`, within `max_bytes` of data, at least one."""

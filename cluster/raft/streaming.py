@@ -1,10 +1,10 @@
 """Send and receive a snapshot in pieces, over a network that loses, repeats and reorders them.
 
 The sender has at most a window of pieces under way and keeps just those in memory, so it reads its source once, from
-the front; it sends them again when no acknowledgement comes. The receiver takes pieces in order only, and
-acknowledges where it stands. Each piece carries the CRC-32 of all bytes so far, so that a mistake anywhere is found
-at once. After a loss the transfer goes on where it was; only a receiver that restarted begins anew, with a new
-stream.
+the front; it sends them again when no acknowledgement comes, or one that shows a gap. The receiver takes pieces in
+order only, and acknowledges where it stands. Each piece carries the CRC-32 of all bytes so far, so that a mistake
+anywhere is found at once. After a loss the transfer goes on where it was; only a receiver that restarted begins anew,
+with a new stream.
 
 Two state machines without a word about Raft. Not for: deciding who needs a snapshot (`replication`), what installing
 one does (`following`).
@@ -41,6 +41,7 @@ class SnapshotSender:
         "_checksum",
         "_end",
         "_quiet",
+        "_repeated",
         "_resend_ticks",
         "_window",
         "idle",
@@ -66,6 +67,8 @@ class SnapshotSender:
         self._window = window
         self._resend_ticks = resend_ticks
         self._quiet = 0
+        self._repeated = -1
+        """The offset of the last piece that was sent again because those behind it came without it."""
         self._end: int | None = None
         self._checksum = 0
 
@@ -94,13 +97,25 @@ class SnapshotSender:
         self.under_way.append(piece)
         return piece
 
-    def acknowledged(self, offset: int) -> None:
-        """Note that the receiver has everything before `offset`."""
-        if self.under_way and self.under_way[0].end <= offset:
+    def acknowledged(self, offset: int) -> bool:
+        """Note that the receiver has everything before `offset`; tell whether that is more than was known."""
+        more = bool(self.under_way) and self.under_way[0].end <= offset
+        if more:
             self.idle = self._quiet = 0
         # The last piece stays until the snapshot is installed: its acknowledgement may be lost.
         while self.under_way and self.under_way[0].end <= offset and not self.under_way[0].done:
             self.under_way.popleft()
+        return more
+
+    def gap(self, offset: int) -> tuple[Piece, ...]:
+        """Return the pieces to send again at once, as the receiver says again that it waits for the one at `offset`.
+
+        What comes behind a lost piece is not taken. It is not sent twice for that; the timer sees to the rest.
+        """
+        if not self.under_way or self.under_way[0].offset != offset or self._repeated >= offset:
+            return ()
+        self._repeated = offset
+        return tuple(self.under_way)
 
     def tick(self) -> tuple[Piece, ...]:
         """Let a tick pass; return the pieces to send again."""

@@ -78,7 +78,7 @@ class View:
         While there is room one proposal of any size is taken. So the bounds are exceeded by one entry at most, and no
         entry is too large for ever.
         """
-        return 0 if self._leadership is None else max(0, self._leadership.room)
+        return 0 if self._leadership is None else max(0, self._leadership.room.left)
 
     @property
     def transferee(self) -> str:

@@ -18,15 +18,12 @@ Not for: deciding what to append or to commit.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
 
 from cluster.log import Entry
 from cluster.raft.configuration import SnapshotMeta
 from cluster.raft.errors import RaftInvariantError
-from cluster.raft.store import LogStore
-
-ENTRY_OVERHEAD: Final = 128
-"""About what an entry takes in memory besides its data, in bytes."""
+from cluster.raft.extent import Extent
+from cluster.raft.store import ENTRY_OVERHEAD, LogStore
 
 
 class LogWindow:
@@ -35,6 +32,7 @@ class LogWindow:
     __slots__ = (
         "_bytes",
         "_entries",
+        "_grain",
         "_max_recent_bytes",
         "_offset",
         "_run_starts",
@@ -45,6 +43,7 @@ class LogWindow:
         "base_index",
         "base_term",
         "commit",
+        "extent",
         "handed",
         "last_index",
         "last_term",
@@ -52,8 +51,10 @@ class LogWindow:
         "written",
     )
 
-    def __init__(self, store: LogStore, base: SnapshotMeta, applied: int, max_recent_bytes: int) -> None:
-        """Open the stored log, which begins after `base`, with the state machine at `applied`."""
+    def __init__(
+        self, store: LogStore, base: SnapshotMeta, applied: int, max_recent_bytes: int, grain: int = 1
+    ) -> None:
+        """Open the stored log, which begins after `base`, with the state machine at `applied`; `grain`: of `extent`."""
         self._store = store
         self._max_recent_bytes = max_recent_bytes
         self.base_index = base.index
@@ -64,6 +65,9 @@ class LogWindow:
         self._run_starts = [base.index]
         self._run_terms = [base.term]
         self._load_runs()
+        self._grain = grain
+        self.extent = Extent(base.index, grain, store.sizes())
+        """How many bytes lie after a position, `ENTRY_OVERHEAD` for each entry among them."""
         self.last_term = self._run_terms[-1]
         self.applied = max(applied, base.index)
         if self.applied > self.last_index:
@@ -142,6 +146,10 @@ class LogWindow:
                 return found[:position]
         return found
 
+    def bytes_after(self, index: int) -> int:
+        """Return about how many bytes of the log come after `index`; 0 if nothing does."""
+        return self.extent.after(index) if index < self.last_index else 0
+
     # The tail
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -157,8 +165,10 @@ class LogWindow:
                 self.last_term = entry.term
             size += len(entry.data)
         self._entries.extend(entries)
-        self._bytes += size + ENTRY_OVERHEAD * len(entries)
+        size += ENTRY_OVERHEAD * len(entries)
+        self._bytes += size
         self.last_index += len(entries)
+        self.extent.append(self.last_index, size)
 
     def truncate(self, index: int) -> None:
         """Remove the entries at and after `index`, which a leader's log contradicts."""
@@ -169,6 +179,7 @@ class LogWindow:
         del self._entries[keep:]
         self._offset = min(self._offset, index)
         self._store.forget(index)
+        self.extent.truncate(index)
         while self._run_starts[-1] >= index:
             self._run_starts.pop()
             self._run_terms.pop()
@@ -191,6 +202,7 @@ class LogWindow:
         self._bytes = 0
         self._offset = base.index + 1
         self._store.forget(0)
+        self.extent = Extent(base.index, self._grain)
         self._run_starts = [base.index]
         self._run_terms = [base.term]
         # Nothing of the new log is durable, not even its base, before the write that installs it.
@@ -279,6 +291,7 @@ class LogWindow:
         del self._run_starts[:run], self._run_terms[:run]
         self._run_starts[0] = index
         self.base_index, self.base_term = index, term
+        self.extent.compact(index)
         drop = index - self._offset + 1
         if drop > 0:
             self._bytes -= sum(len(entry.data) + ENTRY_OVERHEAD for entry in self._entries[:drop])

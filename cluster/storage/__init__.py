@@ -21,7 +21,7 @@ from cluster.storage.errors import (
     StorageError,
     UnusableSnapshotError,
 )
-from cluster.storage.records import Install, Mirror, Piece, Recovered
+from cluster.storage.records import Install, Mirror, Outline, Piece, Recovered
 from cluster.storage.store import Store
 from cluster.storage.thread import StorageThread
 from cluster.storage.view import MirrorView, SnapshotReader
@@ -39,6 +39,7 @@ __all__ = [
     "MirrorView",
     "MisuseError",
     "NewerFormatError",
+    "Outline",
     "Piece",
     "Recovered",
     "SnapshotReader",

@@ -10,10 +10,12 @@ from typing import Final
 
 from cluster.log import Entry, EntryKind
 from cluster.storage.errors import corrupt
-from cluster.storage.records import checksum
+from cluster.storage.records import Outline, checksum
 
 INSERT: Final = "INSERT INTO log (idx, term, kind, crc, data) VALUES (?, ?, ?, ?, ?)"
 """Write one entry, given its `row`."""
+_OUTLINED: Final = 256
+"""Entries whose size is told together in an outline."""
 
 
 def row(entry: Entry) -> tuple[int, int, int, int, bytes]:
@@ -53,6 +55,18 @@ class LogTable:
             expected += 1
         if expected <= last:
             raise corrupt(self._path, f"log entry {expected} is missing")
+
+    def outline(self, first: int, last: int) -> Outline:
+        """Describe entries, both ends included; raises `CorruptionError` when one is missing."""
+        between = "FROM log WHERE idx BETWEEN ? AND ?"
+        terms = tuple(self._db.execute(f"SELECT min(idx), term {between} GROUP BY term ORDER BY 1", (first, last)))
+        sizes = self._db.execute(
+            f"SELECT max(idx), count(*), sum(length(data)) {between} GROUP BY idx / {_OUTLINED} ORDER BY 1",
+            (first, last),
+        ).fetchall()
+        if sum(count for _, count, _ in sizes) != last + 1 - first:
+            raise corrupt(self._path, f"an entry of the log from {first} to {last} is missing")
+        return Outline(terms, tuple(sizes))
 
     def term(self, index: int) -> int:
         """Look up the term of an entry; raises `CorruptionError` when it is missing."""

@@ -31,6 +31,15 @@ class Recovered(msgspec.Struct, frozen=True):
     """The term of entry `first_index - 1`, which the log no longer holds; 0 when nothing was compacted."""
 
 
+class Outline(msgspec.Struct, frozen=True):
+    """A part of the log without what its entries hold: that may be more than is to be in memory."""
+
+    terms: tuple[tuple[int, int], ...] = ()
+    """(index, term) of the first entry of each term, in order."""
+    sizes: tuple[tuple[int, int, int], ...] = ()
+    """(index of the last, number, bytes of data) of neighbouring entries, in order."""
+
+
 class Mirror(msgspec.Struct, frozen=True):
     """What changed in the job table since the last mirror, to be written in one transaction."""
 

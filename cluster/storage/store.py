@@ -28,7 +28,7 @@ from cluster.storage.installation import Installation
 from cluster.storage.lock import DirectoryLock
 from cluster.storage.log_table import INSERT, LogTable, row
 from cluster.storage.notes import NoteTable
-from cluster.storage.records import Install, Mirror, Piece, Recovered, checksum
+from cluster.storage.records import Install, Mirror, Outline, Piece, Recovered, checksum
 from cluster.storage.spool import Spool
 from cluster.storage.upkeep import Upkeep
 from cluster.storage.view import MirrorView, Views
@@ -37,6 +37,10 @@ _SET_STATE: Final = (
     "UPDATE mirror SET applied_index = ?, applied_term = ?, compacted_index = ?, compacted_term = ?, segments = ?,"
     " crc = ?, meta = ?"
 )
+
+
+READ_BYTES: Final = 8 << 20
+"""Bytes of entries that are read for consensus in one go, except that it always is one entry."""
 
 
 class Store:
@@ -120,10 +124,28 @@ class Store:
         with self._guard():
             yield from self._log.read(first, last)
 
+    def outline(self, first: int, last: int) -> Outline:
+        """Describe the log's entries from `first` to `last`, both included, without reading what they hold.
+
+        Raises as `read_entries` does; whether an entry is damaged shows when it is read.
+        """
+        if first <= self._compacted or last > self._last:
+            self._refuse(f"entries {first}..{last} were asked for, the log has {self._compacted + 1}..{self._last}")
+        with self._guard():
+            return self._log.outline(first, last)
+
     def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
-        """Give those of the entries from `first` to `last` that the log still holds."""
+        """Give those of the entries from `first` to `last` that the log still holds, as far as `READ_BYTES` go."""
         first, last = max(first, self._compacted + 1), min(last, self._last)
-        return tuple(self.read_entries(first, last)) if first <= last else ()
+        held: list[Entry] = []
+        size = 0
+        if first <= last:
+            for entry in self.read_entries(first, last):
+                held.append(entry)
+                size += len(entry.data)
+                if size >= READ_BYTES:
+                    break
+        return tuple(held)
 
     def read_segments(self) -> Iterator[tuple[int, bytes]]:
         """Yield the mirror's segments in the order of their ids."""

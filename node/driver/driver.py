@@ -25,6 +25,7 @@ from cluster.raft import (
     Standing,
     decode_configuration,
 )
+from node.driver import notices
 from node.driver.barriers import ReadBarriers
 from node.driver.due import DueTimer
 from node.driver.gathering import Gathering, Weighed
@@ -43,6 +44,11 @@ from node.recovery import Loaded
 
 TICK: Final = 0.1
 """Seconds of one tick of consensus."""
+STUCK: Final = 1.0
+"""Seconds without any of this node's commands being applied, while some wait, after which it says so; besides the time
+that their bytes need."""
+STUCK_RATE: Final = 10_000_000
+"""Bytes of them that are applied in a second at the least."""
 
 _UNKNOWN: Final[tuple[int, Proposal | None]] = (0, None)
 
@@ -139,6 +145,7 @@ class Driver(Gathering):
             raft=raft,
             disk=disk,
             offload=offload,
+            clock=loop.time,
             persisted=self._persisted,
             replacing=self._mirroring.suspend,
             replaced=self._become,
@@ -151,6 +158,8 @@ class Driver(Gathering):
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
+        self._got_on = 0, loop.time()
+        """How far this node's commands were applied when a tick last found that they got on, or that none waited."""
         self._pump_due = False
         self._tick_timer: Handle | None = None
         self._stopped = False
@@ -169,6 +178,19 @@ class Driver(Gathering):
     def serving(self) -> bool:
         """Tell whether clients can be served here now."""
         return self._incarnations.serving
+
+    @property
+    def stuck(self) -> float:
+        """For how many seconds none of this node's commands has been applied, if that is too long; else 0."""
+        if self._gets_on:
+            return 0.0
+        waited = self._loop.time() - self._got_on[1]
+        return waited if waited > STUCK + self.backlog / STUCK_RATE else 0.0
+
+    @property
+    def _gets_on(self) -> bool:
+        """Tell whether commands were applied since the last look, or none waits."""
+        return self.applied_number == self.numbered or self.applied_number != self._got_on[0]
 
     def start(self, sink: EffectSink) -> None:
         """Begin: catch up with the log, and open a new incarnation of this node."""
@@ -191,10 +213,14 @@ class Driver(Gathering):
                 nodes = list(self.table.nodes.values())
                 for word in self.vigil.declare(nodes, self.members, self._loop.time()):
                     self.propose(word, len(word.node))
+            if self._gets_on:
+                self._got_on = self.applied_number, self._loop.time()
             self._incarnations.see_to_service()
             if self._sink is not None:
                 self._sink.tick()
             self._pump()
+        if self._urgent:
+            self.end_turn()  # the disk may be slow by now, and not be waited for
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -258,6 +284,11 @@ class Driver(Gathering):
         self.vigil.gone(node)
         self.raft.leader_gone(node)
         self._pump_soon()
+
+    def wake(self) -> None:
+        """Look again at what consensus has to do: what it asked of the disk is at hand."""
+        if not self._stopped:
+            self._pump_soon()
 
     def _pump_soon(self) -> None:
         if not self._pump_due:
@@ -371,6 +402,8 @@ class Driver(Gathering):
                 self._incarnations.member = self.name in self.members
             if ready.standing is not None:
                 self._stand(ready.standing)
+            for notice in ready.notices:
+                notices.say(notice, self.name, TICK)
 
     def _persisted(self, sequence: int) -> None:
         self.in_turn = True
@@ -442,18 +475,45 @@ class Driver(Gathering):
         self._incarnations.see_to_service()
 
     def _become(self, loaded: Loaded) -> None:
-        """Put what a snapshot brought in the place of the table; this node's sessions are over."""
+        """Put what a snapshot brought in the place of the table.
+
+        The sessions here go on if this incarnation of the node is up in it; else they are over.
+        """
         with self._guard():
             if self._stopped:
                 return
-            if self._sink is not None:
+            node = loaded.table.nodes.get(self.name)
+            goes_on = node is not None and node.up and node.incarnation == self.incarnation
+            before = JobTable(self.name)
+            before.become(self.table)
+            sessions = len(own.sessions) if (own := before.nodes.get(self.name)) is not None else 0
+            if not goes_on and self._sink is not None:
                 self._sink.break_off()
             self.table.become(loaded.table)
             self._mirroring.go_on(loaded.mirror_writer, loaded.index)
             self._writing.go_on()
             self._configured(loaded.configuration, loaded.index)
-            self._incarnations.begin()
+            closed = sessions
+            if node is None or not goes_on:
+                self._incarnations.begin()
+            else:
+                closed = self._go_on(before, node.last, loaded.index)
+            notices.installed(loaded.index, self._writing.installed_bytes, kept=sessions - closed, closed=closed)
             self._pump()
+
+    def _go_on(self, before: JobTable, last: int, index: int) -> int:
+        """Go on in the table of `index`, in which this node's commands are up to `last`; tell how many sessions end."""
+        commands = list(self._on_their_way())
+        self.delivering = index
+        if last > self.applied_number:
+            self._settled(last)
+            self._sending.applied(last)
+        closed = 0
+        if self._sink is not None:
+            seen = [command for number, command in commands if number <= last]
+            closed = self._sink.resume(before, seen, [command for number, command in commands if number > last])
+        self._after_applying()
+        return closed
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ go in parts (`uploads`). Not for: where the batches go, which is the driver's.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from cluster.jobs import Batch, Command, Part, Submit
@@ -274,6 +274,16 @@ class Gathering:
         if self._closed:
             self._urgent = True
         return taken
+
+    def _on_their_way(self) -> Iterator[tuple[int, Command]]:
+        """Give every command that is not known to be applied, and its number."""
+        for batch, _ in self._unapplied:
+            yield from enumerate(batch.commands, batch.first)
+        unsent = [*(commands for commands, _ in self._closed), self._gathering]
+        number = self.numbered + 1 - sum(map(len, unsent))
+        for commands in unsent:
+            yield from enumerate(commands, number)
+            number += len(commands)
 
     # -- what becomes of it -------------------------------------------------------------------------------------------
 

@@ -19,6 +19,9 @@ MAX_WRITES_AHEAD: Final = 2
 """The same where a second one is worth its price at once. On a node alone, when much has gathered: the disk goes on
 with it while the loop sees to what the first one brought. On a leader of others, when its entries hold little: their
 disks need not wait for its own."""
+SLOW: Final = 0.05
+"""Seconds after which a leader of others waits no longer for its own disk: theirs may be quicker, and are enough. What
+may wait for the disk is bounded by consensus (`Raft.room`)."""
 ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes."""
 
@@ -44,8 +47,11 @@ class Pace:
 
     def disk_allows(self, *, alone: bool, much: bool) -> bool:
         """Tell whether the disk is free enough for another entry, with much in it or little."""
+        writing = self._writing
         ahead = much if alone else self._intake.crowd < CROWD
-        return self._writing.under_way < (MAX_WRITES_AHEAD if ahead else MAX_WRITES)
+        if writing.under_way < (MAX_WRITES_AHEAD if ahead else MAX_WRITES):
+            return True
+        return not alone and self._loop.time() - writing.since > SLOW
 
     def allows(self, *, alone: bool) -> bool:
         """Tell whether it is time for another entry, which is then to be made; if not, it is seen to when it is."""

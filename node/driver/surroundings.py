@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from cluster.jobs import Batch, Effect
+from cluster.jobs import Batch, Command, Effect, JobTable
 from cluster.log import Entry, HardState
 from cluster.raft import Message
 from cluster.storage import Install, Mirror, MirrorView, Piece
@@ -93,6 +93,13 @@ class EffectSink(Protocol):
 
     def begin(self, incarnation: int) -> None:
         """Begin with the sessions of a new incarnation of this node."""
+
+    def resume(self, before: JobTable, seen: Sequence[Command], pending: Sequence[Command]) -> int:
+        """Go on with this incarnation's sessions in a table that a snapshot brought; tell how many end all the same.
+
+        `before`: the table that it took the place of. `seen`: the commands of this node that are in it, and whose
+        effects were never delivered. `pending`: those that are in neither table.
+        """
 
     def hang_up(self) -> None:
         """Close every connection, and tell the table: this node cannot serve them now, another one can."""

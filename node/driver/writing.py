@@ -24,12 +24,15 @@ class Writing:
         raft: Raft,
         disk: Disk,
         offload: Offload,
+        clock: Callable[[], float],
         persisted: Callable[[int], None],
         replacing: Callable[[], None],
         replaced: Callable[[Loaded], None],
         failed: Callable[[Exception], None],
     ) -> None:
         """Tie consensus to the disk: `persisted` acknowledges a write, by its number, in a turn of the loop.
+
+        `clock` is the loop's.
 
         `replacing` is called when a snapshot is about to take the place of the table, `replaced` with what it brought:
         then `go_on` is to be called. `failed` is called when that cannot be read.
@@ -44,14 +47,21 @@ class Writing:
         self._on_failed = failed
         self.under_way = 0
         """How many writes are on their way to the disk."""
+        self.since = 0.0
+        """Since when the first of them has been awaited; meaningless if there is none."""
+        self._clock = clock
         self._unwritten = 0
         """The number of a write that had nothing for the disk, and is acknowledged with those that were under way."""
+        self.installed_bytes = 0
+        """Bytes of the snapshot that is being received, or was last."""
         self._installing = False
         self._persisted_later: list[int] = []
         """Writes that became durable while a table was being read back: acknowledged after it."""
 
     def begin(self, write: Write) -> None:
         """Carry out a write, whatever else is under way: consensus must not wait for what it asks."""
+        if not self.under_way:
+            self.since = self._clock()
         if write.snapshot is not None or write.pieces:
             install = None
             done = partial(self._persisted, write.sequence)
@@ -61,6 +71,8 @@ class Writing:
                 install = Install(write.snapshot.index, write.snapshot.term, adopt_meta(self._name))
                 done = partial(self._installed, write.sequence)
             pieces = [Piece(piece.offset, piece.data) for piece in write.pieces]
+            if pieces:
+                self.installed_bytes = pieces[-1].offset + len(pieces[-1].data)
             self.under_way += 1
             self._disk.write(write.entries, write.hard_state, pieces, install, done)
         elif write.entries or write.hard_state:
@@ -73,6 +85,7 @@ class Writing:
 
     def _persisted(self, sequence: int) -> None:
         self.under_way -= 1
+        self.since = self._clock()
         if self._installing:
             self._persisted_later.append(sequence)
         else:

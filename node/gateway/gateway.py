@@ -7,13 +7,14 @@ is left to do when the node is to stop is in `draining`. Not for: batching and d
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
 
 from cluster.jobs import (
     Assigned,
+    Command,
     Concluded,
     Created,
     Effect,
@@ -21,6 +22,7 @@ from cluster.jobs import (
     Failed,
     Incapable,
     Job,
+    JobTable,
     Joined,
     NoJob,
     Outcome,
@@ -49,6 +51,7 @@ from node.gateway.holders import Holders
 from node.gateway.joins import Joins
 from node.gateway.packet_limit import SmallestSetting
 from node.gateway.reads import Reads
+from node.gateway.resuming import Resuming
 from node.gateway.shortage import Shortage
 from node.gateway.steps import Steps
 from node.gateway.telling import Telling
@@ -144,6 +147,7 @@ class Gateway:
         self.abilities = Abilities(self, configuration.max_worker_functions)
         self._company = Company(self)
         self._draining = Draining(self)
+        self._resuming = Resuming(self)
         asking, self.run_handlers = requests.handlers(self)
         self.handlers = {**asking, **reports.handlers(self)}
         self._administration = Administration(self, configuration)
@@ -364,12 +368,16 @@ class Gateway:
             connection.answer(_OUTCOMES[effect.outcome])
 
     def _revoked(self, effect: Revoked) -> None:
-        job = effect.job
-        self.telling.revoked(job)
+        self.telling.revoked(effect.job)
         connection = self.connections.get(effect.session)
-        if connection is None or connection.worker is None:
+        if connection is not None:
+            self.revoke(connection, effect)
+
+    def revoke(self, connection: Connection, effect: Revoked) -> None:
+        """Take a job from a worker."""
+        worker, job = connection.worker, effect.job
+        if worker is None:
             return
-        worker = connection.worker
         if self.assigning.drop(worker, effect):
             return
         self.forget_progress(job)
@@ -457,6 +465,10 @@ class Gateway:
         """
         self.generation += 1
         self.steps.each(self.connections.values(), Connection.close)
+
+    def resume(self, before: JobTable, seen: Sequence[Command], pending: Sequence[Command]) -> int:
+        """Go on with the sessions of this incarnation in a table that a snapshot brought (`node.gateway.resuming`)."""
+        return self._resuming.resume(before, seen, pending)
 
     def break_off(self) -> None:
         """Close every connection: the table has let their sessions go, and those of a new incarnation are others.

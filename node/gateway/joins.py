@@ -9,6 +9,7 @@ A submit that is refused because its queue is full is treated in the same way: j
 Not for: submits that join a job which waits, or which a worker of this node has: these have joined in time.
 """
 
+from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -135,7 +136,8 @@ class Joins:
         Tell whether that is all there is to do: nobody has told this session of the job.
         """
         alone = False
-        for join in [each for each in self._of.get(session, {}).values() if each.job is job]:
+        joins = list(self._of.get(session, {}).values())
+        for join in [each for each in joins if each.job is not None and each.job.number == job.number]:
             alone = alone or join.listens
             self._propose_again(join)
         return alone
@@ -156,7 +158,8 @@ class Joins:
 
     def _decide(self, join: Join, job: Job, verdict: Verdict, node: str, incarnation: int) -> None:
         listening, session = self._gateway.telling.listening, join.submit.session
-        holder: Session | None = job.holder
+        known = self._table.jobs.get(job.number)
+        holder: Session | None = known.holder if known is not None else None
         there = (holder.node.name, holder.node.incarnation) if holder is not None and holder.node.up else None
         if join.again and listening.told_since(session, job.number, join.index + 1):
             self._accept(join)  # the run that ended then began after it had joined
@@ -224,6 +227,19 @@ class Joins:
                 self._forget(join)
                 if join.listens and join.job is not None:
                     self._gateway.telling.listening.discard(session, join.job)
+
+    def resume(self, seen: Container[int]) -> set[int]:
+        """Go on in a table that a snapshot brought; give the sessions whose answer is not known.
+
+        `seen`: the tickets of the submits that it has seen, and whose effects nobody has.
+        """
+        sessions = {join.submit.session for join in self._joins.values() if join.connection is not None}
+        for join in list(self._joins.values()):
+            if join.ticket in seen:
+                self._forget(join)
+            elif join.job is not None and join.job.number not in self._table.jobs and join.submit.background:
+                self._propose_again(join)
+        return sessions
 
     def tick(self) -> None:
         """Close connections behind whose unknown answers too much has gathered."""

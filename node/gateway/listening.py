@@ -25,6 +25,9 @@ from protocol import PacketType
 FINAL: Final = frozenset({PacketType.WORK_COMPLETE, PacketType.WORK_FAIL, PacketType.WORK_EXCEPTION})
 """The reports after which there is nothing more to say."""
 
+ANYBODY: Final = ""
+"""In the place of the node that has the word: it is not known which."""
+
 
 Say = Callable[[int, PacketType, list[bytes]], None]
 """Send a session a report."""
@@ -175,6 +178,27 @@ class Listening:
         for report in self._early.take(session, job.number):
             self._pass_on(session, report)
 
+    def await_end(self, session: int, job: Job) -> bool:
+        """Note that a job is gone, and that what became of it is not known; tell whether its end is still to be heard.
+
+        Whoever says so asks whether any node has it, and calls `give_up` if none has.
+        """
+        number = job.number
+        self._later.take(session, number)
+        if self._forget(number, session):
+            return False
+        self._awaiting.setdefault(session, {})[number] = (job, ANYBODY, 0)
+        reports = self._early.take(session, number)
+        for report in reports:
+            self._pass_on(session, report)
+        return self.awaits(session, number)
+
+    def give_up(self, session: int, job: Job) -> None:
+        """Tell a session that a job has failed, unless it has heard its end by now."""
+        if self.awaits(session, job.number):
+            self._await_no_longer(session, job.number)
+            self._say(session, PacketType.WORK_FAIL, [job.handle])
+
     def failed(self, session: int, job: Job) -> bool:
         """Note that a job ended without its worker's word; tell whether the session was told its end before."""
         self._later.take(session, job.number)
@@ -186,6 +210,8 @@ class Listening:
         nodes = self._table.nodes
         for session, awaiting in list(self._awaiting.items()):
             for number, (job, name, incarnation) in list(awaiting.items()):
+                if name == ANYBODY:
+                    continue
                 node = nodes.get(name)
                 if node is None or not node.up or node.incarnation != incarnation:
                     self._await_no_longer(session, number)

@@ -204,8 +204,11 @@ class Telling:
                 self.listening.note_told(listener.number, report)
 
     def ended(self, effect: Ended) -> None:
+        """Note that the table knows of the end of a job that ran here."""
+        self.end(effect.job)
+
+    def end(self, job: Job) -> None:
         """Tell how the job ended those here who began to listen while its end was on its way to the table."""
-        job = effect.job
         ending = self.endings.pop(job.number, None)
         self.held.pop(job.number, None)
         if self.expected:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from tests.harness import cluster_site
+from tests.harness import cluster_site, slow_disk
 from tests.harness.client import Client
 from tests.harness.cluster_hosts import Host, Segment, ThisMachine
 from tests.harness.cluster_site import Answer, View
@@ -50,6 +50,10 @@ class Node(ServerProcess):
         self.host = host.address
         self.mesh_port = free_port()
         self.http_port = free_port()
+        self.module = "node"
+        if cluster.slow_disks:
+            self.module = "tests.harness.slow_disk"
+            self.environment[slow_disk.VARIABLE] = str(self._slow_disk)
         self.known: tuple[str, ...] = ()
         """The mesh addresses that it is told of."""
 
@@ -70,7 +74,7 @@ class Node(ServerProcess):
         """Return the command line."""
         return [
             *self.place.enter(),
-            *(sys.executable, "-m", "node", "serve", "--name", self.name, "--cluster", self.cluster.name),
+            *(sys.executable, "-m", self.module, "serve", "--name", self.name, "--cluster", self.cluster.name),
             *("--listen", self.address, "--mesh", self.mesh_address, "--http", self.http_address),
             *("--data-dir", str(self.data_directory), "--log-format", "json"),
             *("--expect", str(self.cluster.expect), *self.cluster.discovery),
@@ -97,6 +101,18 @@ class Node(ServerProcess):
     def fill_disk(self) -> None:
         """Let the running process write to no file any more: its disk is full. A new process has room again."""
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0, 0))
+
+    def slow_disk(self, seconds: float) -> None:
+        """Let each write to the disk take this much longer from now on, in a cluster with `slow_disks`."""
+        path = self._slow_disk
+        if seconds:
+            path.write_text(str(seconds))
+        else:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _slow_disk(self) -> Path:
+        return self.cluster.directory / f"{self.name}-slow"
 
     async def serves(self, *, within: float = FORMING) -> Self:
         """Wait until this very process answers Gearman clients; raises ServerDiedError when it ends or does not."""
@@ -207,10 +223,12 @@ class Cluster:
         discovery: Iterable[str] = STATIC,
         expect: int | None = None,
         arguments: Iterable[str] = (),
+        slow_disks: bool = False,
     ) -> None:
         """Plan `size` nodes that wait for `expect` (all of them), on the hosts of a segment or on this machine.
 
-        With discovery by other means than a static list, nodes are not told of one another.
+        `slow_disks`: their disks can be made slow. With discovery by other means than a static list, nodes are not told
+        of one another.
         """
         self.directory = directory
         self.name = name
@@ -220,6 +238,7 @@ class Cluster:
         self.discovery = tuple(discovery)
         self.expect = size if expect is None else expect
         self.arguments = tuple(arguments)
+        self.slow_disks = slow_disks
         self.nodes: list[Node] = []
         self._numbers = 0
         for _ in range(size):

@@ -261,6 +261,32 @@ class TestNumbering:
         assert list(engine.table.functions) == [b"f2"]
 
 
+class TestAStandstill:
+    def test_is_told_once_commands_have_waited_too_long(self, engine):
+        assert engine.driver.stuck == 0
+        engine.disk.held = True
+        engine.driver.propose(create(1))
+        engine.loop.advance(0.9)
+        assert engine.driver.stuck == 0
+        engine.loop.advance(0.4)
+        assert 1.0 < engine.driver.stuck < 1.4
+        engine.disk.acknowledge()
+        engine.loop.settle()
+        assert engine.driver.stuck == 0
+
+    def test_is_none_where_their_bytes_need_the_time(self, engine):
+        engine.disk.held = True
+        engine.driver.propose(create(1), size=20_000_000)
+        engine.loop.advance(2.9)
+        assert engine.driver.stuck == 0
+        engine.loop.advance(0.4)
+        assert engine.driver.stuck > 3.0
+
+    def test_is_none_while_nothing_waits(self, engine):
+        engine.loop.advance(60)
+        assert engine.driver.stuck == 0
+
+
 class TestWhenSettled:
     def test_calls_back_at_once_when_nothing_is_on_its_way(self, engine):
         called: list[int] = []

@@ -54,6 +54,19 @@ class TestTheReason:
         status.peers = linked({"10.0.0.2:4731": "a was removed from the group"})
         assert status.status().node.reason == "it was removed"
 
+    def test_is_that_nothing_gets_on_and_where(self, status):
+        status.driver = driver("a-1", "b-1", leader="b-1")
+        status.driver.serving, status.driver.alone, status.driver.stuck = True, False, 3.21
+        status.listening = True
+        stands = "commands of this node have not been applied for 3.2 s: "
+        assert status._reason() == f"{stands}the leader b-1 makes no progress"
+        status.driver.leads = True
+        assert status._reason() == f"{stands}it leads, and too few nodes take what it sends"
+        status.driver.alone = True
+        assert status._reason() == f"{stands}its disk does not finish a write"
+        status.driver.stuck = 0
+        assert status._reason() is None
+
 
 class TestAnAlarm:
     @pytest.fixture

@@ -3,6 +3,8 @@
 import pytest
 
 from cluster.log import Entry, EntryKind
+from cluster.raft.store import ENTRY_OVERHEAD
+from cluster.storage import Outline
 from node.stored_log import FETCH_ENTRIES, StoredLog
 
 BASE = 10
@@ -59,6 +61,36 @@ class TestAtTheStart:
     @pytest.mark.parametrize(("room", "count"), [(0, 1), (4, 1), (11, 2), (12, 3)])
     def test_as_much_is_given_as_there_is_room_for_and_at_least_one_entry(self, log, room, count):
         assert log.entries(11, 16, room) == ENTRIES[:count]
+
+
+class TestAnOutline:
+    """Of what the table has already consensus needs no entries, but their terms and sizes."""
+
+    @pytest.fixture
+    def log(self, disk):
+        outline = Outline(terms=((11, 2), (13, 3)), sizes=((12, 2, 8), (14, 2, 100)))
+        return StoredLog(BASE, (Entry(15, 4, EntryKind.COMMANDS, b"12345"),), disk.fetch, outline)
+
+    def test_tells_terms_and_sizes(self, log):
+        assert (log.first_index(), log.last_index()) == (11, 15)
+        assert [log.term(index) for index in range(11, 16)] == [2, 2, 3, 3, 4]
+        each = ENTRY_OVERHEAD
+        assert list(log.sizes()) == [(12, 8 + 2 * each), (14, 100 + 2 * each), (15, 5 + each)]
+
+    def test_has_no_entries_at_hand(self, log, disk):
+        assert [entry.index for entry in log.entries(15, 16, UNBOUNDED)] == [15]
+        assert log.entries(13, 16, UNBOUNDED) == ()
+        assert disk.asked == [(13, 15)]
+
+    def test_whoever_waits_for_entries_is_told_when_they_are_there(self, log, disk):
+        told = []
+        log.arrived = lambda: told.append(True)
+        log.entries(13, 15, UNBOUNDED)
+        disk.done(())
+        assert told == []
+        log.entries(13, 15, UNBOUNDED)
+        disk.done(ENTRIES[2:4])
+        assert told == [True]
 
 
 class TestLater:

@@ -8,6 +8,7 @@ from cluster.jobs import Alarm, Resource
 from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
 from tests.simulation.burst import Burst
 from tests.simulation.connections import Wire
+from tests.simulation.flood import Flood
 from tests.simulation.machine import Machine
 from tests.simulation.process import NODE_TIMEOUT
 from tests.simulation.schedule import MS, SECOND
@@ -35,7 +36,7 @@ class Adversary:
         self._weights = list(self._profile.faults.values())
         self._shrinks = 0.9 if self._profile.kind == "shrinking" else 0.3
         """How often a group of two becomes a group of one."""
-        self._bursts = 0
+        self._bursts = self._floods = 0
         self._over = False
         self._acts: dict[str, Callable[[], str]] = {name: getattr(self, f"_{name}") for name in self._names}
         if self._names:
@@ -183,6 +184,24 @@ class Adversary:
         self._bursts += 1
         Wire(leader, Burst(self._bursts), self._random)
         return leader.name
+
+    def _doze(self) -> str:
+        """Freeze one that does not lead for less time than it takes to be declared down."""
+        machine = self._spare()
+        if machine is None:
+            return ""
+        machine.pause()
+        self._later(SECOND // 5, int((NODE_TIMEOUT - 1) * SECOND * (1 - self._profile.drift)), machine.resume)
+        return machine.name
+
+    def _flood(self) -> str:
+        """Let a client of any node submit as fast as it can."""
+        machine = self._victim()
+        if machine is None or machine.process is None or machine.paused:
+            return ""
+        self._floods += 1
+        Wire(machine, Flood(self._floods), self._random)
+        return machine.name
 
     def _suspect(self, machine: Machine) -> None:
         if machine.paused:

@@ -19,7 +19,7 @@ import msgspec
 
 from cluster.formation import Founder, Joiner, encode_record
 from cluster.log import Entry, HardState
-from cluster.storage import CorruptionError, Install, Mirror, Piece, Recovered, StorageError
+from cluster.storage import CorruptionError, Install, Mirror, Outline, Piece, Recovered, StorageError
 from cluster.storage.records import checksum
 from cluster.storage.stream import StreamReader
 from node.recovery import FORMATION, NODE
@@ -184,6 +184,23 @@ class Store:
             index, rot = entry.index, self._rot.get(entry.index)
             _sound(f"log entry {index}", entry.data, rot, index, entry.term, int(entry.kind))
             yield entry
+
+    def as_written(self, first: int, last: int) -> list[Entry]:
+        """Give the log as it was written, whatever has become of it: for who judges."""
+        entries = self._entries[first - self.base_index - 1 : last - self.base_index]
+        return [
+            msgspec.structs.replace(entry, data=self._rot[entry.index].sound) if entry.index in self._rot else entry
+            for entry in entries
+        ]
+
+    def outline(self, first: int, last: int) -> Outline:
+        """Describe a part of the log; whether an entry is damaged shows when it is read."""
+        entries = self._entries[first - self.base_index - 1 : last - self.base_index]
+        terms = {entry.term: entry.index for entry in reversed(entries)}
+        return Outline(
+            tuple(sorted((index, term) for term, index in terms.items())),
+            tuple((entry.index, 1, len(entry.data)) for entry in entries),
+        )
 
     def held_entries(self, first: int, last: int) -> tuple[Entry, ...]:
         """Read what the log still holds."""

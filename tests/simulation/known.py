@@ -43,22 +43,11 @@ KNOWN: dict[str, Known] = {
         "for no reason",
         awake=True,
     ),
-    "slow leader": Known(
-        {"slow_leader": 5},
-        "a leader whose disk is slow goes on leading, and everybody waits for its disk",
-        "no progress at",
-        seeds=100,
-    ),
     "leaping clock": Known(
         {"step_leader": 5},
         "a leader's clock leaps, and the time of the job table stays where it was when the clock is put right",
         "ahead of the true one",
         fresh=True,
-    ),
-    "hanging leader": Known(
-        {"hang_leader": 5},
-        "a leader whose disk does not answer goes on leading, and the cluster stands still",
-        "no progress at",
     ),
 }
 

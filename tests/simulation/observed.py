@@ -147,6 +147,8 @@ class ObservedGateway(Gateway):
         super().__init__(*parts)
         self._steps = steps
         self._tell_created = created
+        self._begun = 0
+        """The incarnation that this process began last."""
         self.farewells = 0
         """How often everybody was hung up on."""
 
@@ -160,7 +162,11 @@ class ObservedGateway(Gateway):
         super().deliver(effects)
 
     def begin(self, incarnation: int) -> None:
-        """Begin with the sessions of a new incarnation."""
+        """Begin with the sessions of a new incarnation, which there is to be only where the last one is over."""
+        here = self.table.nodes.get(self._steps.name)
+        if self._begun and here is not None and here.up and here.incarnation == self._begun:
+            raise ViolationError(f"{self._steps.name} ends the sessions of incarnation {self._begun}, which is up")
+        self._begun = incarnation
         super().begin(incarnation)
         self._steps.observer.incarnated(self._steps.name, incarnation)
 

@@ -122,6 +122,7 @@ class Process:
         )
         for alarm in machine.alarms.values():
             self.driver.alarm(alarm)
+        recovery.log.arrived = self.driver.wake
         self.gateway = ObservedGateway(steps, self._created, machine.settings, self.driver, self._parcel)
         self.gateway.max_unread = min((sizes.MAX_UNREAD + sizes.MAX_PACKET) // machine.scale, machine.max_unread)
         self._stopping = Stopping(self, machine.settings)

@@ -32,8 +32,11 @@ KINDS: dict[str, dict[str, int]] = {
     },
     "snapshots": {"isolate": 3, "crash": 3, "fuse": 3, "pause": 1, "noise": 3, "member": 2},
     "sizes": {"burst": 2, "isolate": 2, "nap": 3, "crash": 1, "slow": 1, "links": 1, "transfer": 1},
+    "lags": {"doze": 6, "slow": 1},
+    "floods": {"flood": 3, "doze": 2, "slow": 2},
     "naps": {"nap": 6, "transfer": 1},
     "hangs": {"hang": 5, "slow": 3, "crash": 1},
+    "leaders": {"hang_leader": 3, "slow_leader": 3},
     "rot": {"rot": 6, "crash": 3, "isolate": 1},
     "clocks": {"step": 6, "nap": 1},
     "everything": dict.fromkeys(FAULTS, 1) | {"fuse": 3, "member": 3},
@@ -106,7 +109,7 @@ class Profile(msgspec.Struct, frozen=True):
 
 NEEDS_OTHERS = ("partitions", "membership", "snapshots", "founding", "admission", *BY_NAME)
 """Kinds that say nothing of a node alone."""
-STEADY = ("naps", "hangs", "rot", "clocks", "sizes")
+STEADY = ("naps", "hangs", "rot", "clocks", "sizes", "lags", "floods", "leaders")
 """Kinds in which a majority stays healthy most of the time, so that progress is required of it."""
 
 
@@ -128,9 +131,9 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         size = 2
     small = kind in ("snapshots", "departures") or (not steady and random.random() < 0.5)
     noisy = kind in ("lossy", "everything", "snapshots", "shrinking", "founding", "admission")
-    scaled = known.scaled if known is not None else kind == "sizes" or (not small and random.random() < 0.2)
+    scaled = known.scaled if known is not None else kind in ("sizes", "floods") or (not small and random.random() < 0.2)
     # Many come and go there at once, and are sent everything: with slow links a seed would take seconds.
-    scaled = scaled and kind not in ("founding", "admission")
+    scaled = scaled and kind not in ("founding", "admission", "lags")
     scale = sizes.SCALE if scaled else 1
     return Profile(
         kind=kind,
@@ -151,9 +154,13 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         scale=scale,
         pace=random.choice((125.0, 50.0)) / scale,
         progress=steady,
-        config=_consensus(random, small=small, usual=steady or scale > 1, scale=scale),
+        config=_consensus(random, small=small, usual=steady or scale > 1, scale=scale)
+        | (_lagging(random) if kind == "lags" else {}),
         retries=random.choice((-1, -1, -1, 2)),
-        tuning=(sizes.bounds(scale) if steady or scale > 1 else _tuning(random, small=small)) | _steps(random, kind),
+        tuning=(
+            MIRRORED if kind == "lags" else sizes.bounds(scale) if steady or scale > 1 else _tuning(random, small=small)
+        )
+        | _steps(random, kind),
         clients=random.randrange(2, 6),
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
@@ -162,6 +169,24 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         awake=known is not None and known.awake,
         forms=random.random() < FORMING.get(kind, 0.0) and not scaled,
     )
+
+
+MIRRORED: dict[tuple[str, str], float] = {
+    ("node.driver.mirroring", "MIRROR_LOG_BYTES"): 500,
+    ("node.driver.mirroring", "MIRROR_INTERVAL"): 0.05,
+}
+"""The table is mirrored again and again: so who lags a little may need it."""
+
+
+def _lagging(random: Random) -> dict[str, int]:
+    """Draw settings with which one that lags a little is sent a snapshot, more often than not."""
+    return {
+        "max_inflight": random.choice((1, 2, 4)),
+        "kept_ticks": random.choice((0, 0, 20)),
+        "kept_bytes": random.choice((8000, 1 << 28)),
+        "chunk_bytes": random.choice((500, 4000)),
+        "chunk_window": random.choice((1, 4, 16)),
+    }
 
 
 def _consensus(random: Random, *, small: bool, usual: bool, scale: int) -> dict[str, int]:
@@ -180,6 +205,8 @@ def _consensus(random: Random, *, small: bool, usual: bool, scale: int) -> dict[
         "max_uncommitted_bytes": random.choice((500, 1 << 26)),
         "max_apply_bytes": random.choice((1, 500, 1 << 22)),
         "max_recent_bytes": random.choice((0, 2000, 1 << 24)),
+        "kept_bytes": random.choice((8000, 50000, 1 << 28)),
+        "kept_ticks": random.choice((0, 20, 300)),
         "chunk_bytes": random.choice((50, 500, 4000)) if small else 1 << 18,
         "chunk_window": random.choice((1, 2, 4)),
     }

@@ -59,7 +59,7 @@ class Applier(Protocol):
 class Known:
     """What is known of one node's log."""
 
-    __slots__ = ("applied", "commit", "configurations", "disk", "raft", "snapshot", "terms")
+    __slots__ = ("applied", "commit", "configurations", "described", "disk", "raft", "snapshot", "terms")
 
     def __init__(self, disk: Disk) -> None:
         self.disk = disk
@@ -69,6 +69,8 @@ class Known:
         self.raft: Raft | None = None
         self.commit = 0
         self.applied = 0
+        self.described = 0
+        """Where the table stood when the process began: its log knows no configuration of before."""
         self.snapshot = 0
         """Where the latest snapshot stands that it was told to install."""
 
@@ -132,10 +134,10 @@ class Safety:
         self._check_base(name, base, durable.applied)
         known.terms = self.committed[: base.index + 1]
         known.configurations = [(base.index, base.configuration)]
-        known.commit = known.applied = durable.applied
+        known.commit = known.applied = known.described = durable.applied
         store = known.disk.store
         if store.last_index > base.index:
-            self._append(name, known, store.held_entries(base.index + 1, store.last_index))
+            self._append(name, known, store.as_written(base.index + 1, store.last_index))
         if raft.term < known.terms[-1] or raft.term < durable.hard_state.term or raft.vote != durable.hard_state.vote:
             raise ViolationError(f"{name} starts in term {raft.term} with vote {raft.vote}: {durable.hard_state}")
         self._compare(name, durable.applied, table)
@@ -198,7 +200,8 @@ class Safety:
                 self._check_change(name, known, raft, write.entries)
             self._append(name, known, write.entries)
         if write.compact is not None:
-            self._check_base(name, write.compact)
+            before = known.described if write.compact.index < known.described else 0
+            self._check_base(name, write.compact, before)
             if write.compact.index > known.disk.store.image.applied_index:
                 raise ViolationError(f"{name} drops its log up to {write.compact.index}, beyond the table on disk")
 

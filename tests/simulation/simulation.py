@@ -81,9 +81,11 @@ class Watch(Safety):
                 self._promises.truth.follows(raft.id)
 
     def installed(self, name: str, table: JobTable, index: int) -> None:
-        """Check a table that came with a snapshot, and note whose sessions it ended."""
+        """Check a table that came with a snapshot, and note whose sessions it ended: those that it does not have."""
         super().installed(name, table, index)
-        self._promises.replaced(name, self._incarnations.get(name, 0))
+        incarnation, node = self._incarnations.get(name, 0), table.nodes.get(name)
+        if node is None or not node.up or node.incarnation != incarnation:
+            self._promises.replaced(name, incarnation)
 
     def incarnated(self, name: str, incarnation: int) -> None:
         """Note which process began an incarnation."""

@@ -84,5 +84,8 @@ def limits(scale: int) -> Limits:
 def consensus(scale: int) -> dict[str, int]:
     """Give the settings of consensus in bytes, as `node.server` has them."""
     usual = RaftConfig(id="-", randrange=lambda n: n - 1)
-    names = ("max_append_bytes", "max_inflight_bytes", "max_uncommitted_bytes", "max_apply_bytes", "chunk_bytes")
+    names = (
+        "max_append_bytes", "max_inflight_bytes", "max_uncommitted_bytes", "max_apply_bytes", "chunk_bytes",
+        "kept_bytes", "progress_bytes",
+    )  # fmt: skip
     return {name: getattr(usual, name) // scale for name in names} | {"max_recent_bytes": RECENT // scale}

@@ -195,7 +195,8 @@ class Group:
     """All nodes, and the network between them."""
 
     def __init__(self, *names: str, joining: tuple[str, ...] = (), **settings: int) -> None:
-        self.settings = settings
+        # Nothing of the log is kept for those that lag, unless a test is about that: others want to see snapshots.
+        self.settings = {"kept_ticks": 0, **settings}
         self.network: list[Message] = []
         self.cut: set[tuple[str, str]] = set()
         self.actors: dict[str, Actor] = {}

@@ -66,6 +66,17 @@ class TestSender:
         assert tuple(stream.under_way) == (last,)
         assert not stream.wants_data
 
+    def test_what_lies_behind_a_gap_is_sent_again_at_once_and_once(self):
+        stream, source = sender(resend_ticks=100), {"data": b"abcdefghijkl", "read": []}
+        pieces = [feed(stream, source) for _ in range(3)]
+        assert stream.acknowledged(pieces[0].end)
+        assert stream.gap(pieces[0].end) == tuple(pieces[1:])
+        assert stream.gap(pieces[0].end) == ()
+        assert stream.gap(pieces[1].end) == ()
+        assert not stream.acknowledged(pieces[0].end)
+        assert stream.acknowledged(pieces[1].end)
+        assert stream.gap(pieces[1].end) == (pieces[2],)
+
     def test_progress_ends_the_idleness(self):
         stream, source = sender(resend_ticks=100), {"data": b"abcdefgh", "read": []}
         feed(stream, source)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.driver.gathering import CROWD
-from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, PATIENCE, Pace
+from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, PATIENCE, SLOW, Pace
 from tests.node.stillness import StillLoop
 
 
@@ -15,7 +15,7 @@ class Road:
     def __init__(self) -> None:
         self.loop = StillLoop()
         self.intake = SimpleNamespace(crowd=0, urgent=True)
-        self.writing = SimpleNamespace(under_way=0)
+        self.writing = SimpleNamespace(under_way=0, since=self.loop.time())
         self.told: list[float] = []
         self.pace = Pace(self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
 
@@ -39,6 +39,15 @@ class TestTheDisk:
         assert road.pace.disk_allows(alone=False, much=True)
         road.writing.under_way = MAX_WRITES_AHEAD
         assert not road.pace.disk_allows(alone=False, much=True)
+
+    def test_that_is_slow_is_not_waited_for_where_there_are_others(self, road):
+        road.intake.crowd = CROWD
+        road.writing.under_way = 20
+        road.loop.advance(SLOW)
+        assert not road.pace.disk_allows(alone=False, much=True)
+        road.loop.advance(SLOW / 10)
+        assert road.pace.disk_allows(alone=False, much=False)
+        assert not road.pace.disk_allows(alone=True, much=True)
 
     def test_of_a_node_alone_allows_another_for_much_only(self, road):
         road.writing.under_way = MAX_WRITES

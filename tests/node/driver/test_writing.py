@@ -23,6 +23,7 @@ class Scene:
             raft=self,  # type: ignore[arg-type]
             disk=self,  # type: ignore[arg-type]
             offload=lambda work, done, failed: self.threads.append((done, failed)),
+            clock=lambda: 0.0,
             persisted=self.acknowledged.append,
             replacing=lambda: self.events.append("replacing"),
             replaced=self._replaced,
