@@ -32,6 +32,10 @@ PROPOSAL_BYTES: Final = 64
 """What an entry holds besides its batches, at the most."""
 MAX_ENTRY: Final = MAX_BATCH + PROPOSAL_BYTES
 """Bytes of the longest entry: it holds one batch, or several that together are no longer."""
+HEAVY: Final = 256 << 10
+"""Bytes from which on the disks are what takes long, if they are of few commands."""
+HEAVY_COMMAND: Final = 4096
+"""Bytes that each command has on average then."""
 MAX_WAITING: Final = 64 << 20
 """Bytes of batches that a leader keeps until they go into the log: what is beyond is dropped, and comes again."""
 
@@ -46,6 +50,8 @@ class Intake:
         self._size = 0
         self.crowd = 0
         """How many commands went into the log the last time."""
+        self.heavy = False
+        """Whether they were few, and had many bytes."""
         self.urgent = False
         """Whether somebody waits for something of what waits here."""
         self._taken: dict[str, tuple[int, int, int]] = {}
@@ -91,7 +97,7 @@ class Intake:
     def enter(self, now: int) -> list[tuple[Position, Proposal]]:
         """Put what waits into the log, as of `now` (milliseconds since the epoch), as far as one write goes."""
         entered: list[tuple[Position, Proposal]] = []
-        self.crowd = 0
+        self.crowd = entered_bytes = 0
         waiting = self._waiting
         while waiting and len(entered) < MAX_WRITE_BATCHES:
             if not self._raft.room:
@@ -105,9 +111,11 @@ class Intake:
                 self.clear()
                 break
             self._size -= weight
+            entered_bytes += weight
             self.urgent = bool(waiting)
             self.crowd += sum([len(batch.commands) for batch in proposal.batches])
             entered.append((where, proposal))
+        self.heavy = entered_bytes >= max(HEAVY, self.crowd * HEAVY_COMMAND)
         return entered
 
     def _fitting(self) -> tuple[int, int]:

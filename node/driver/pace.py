@@ -19,6 +19,9 @@ MAX_WRITES_AHEAD: Final = 2
 """The same where a second one is worth its price at once. On a node alone, when much has gathered: the disk goes on
 with it while the loop sees to what the first one brought. On a leader of others, when its entries hold little: their
 disks need not wait for its own."""
+MAX_WRITES_OF_MUCH: Final = 8
+"""The same on a leader of others whose last entries held many bytes. Then the disks are what takes long, and each takes
+all that waits for it in one transaction."""
 SLOW: Final = 0.05
 """Seconds after which a leader of others waits no longer for its own disk: theirs may be quicker, and are enough. What
 may wait for the disk is bounded by consensus (`Raft.room`)."""
@@ -49,7 +52,10 @@ class Pace:
         """Tell whether the disk is free enough for another entry, with much in it or little."""
         writing = self._writing
         ahead = much if alone else self._intake.crowd < CROWD
-        if writing.under_way < (MAX_WRITES_AHEAD if ahead else MAX_WRITES):
+        most = MAX_WRITES_AHEAD if ahead else MAX_WRITES
+        if self._intake.heavy and not alone:
+            most = MAX_WRITES_OF_MUCH
+        if writing.under_way < most:
             return True
         return not alone and self._loop.time() - writing.since > SLOW
 
@@ -59,7 +65,8 @@ class Pace:
         if not self.disk_allows(alone=alone, much=alone):
             return False
         now = self._loop.time()
-        if not alone and self._intake.crowd >= CROWD and now - self._entered < ENTRY_GAP:
+        crowded = self._intake.crowd >= CROWD and not self._intake.heavy
+        if not alone and crowded and now - self._entered < ENTRY_GAP:
             if self._gap is None:
                 self._gap = self._loop.call_later(ENTRY_GAP, self._end_gap)
             return False

@@ -41,6 +41,7 @@ _BOUNDS: Final = (
     ("node.driver.gathering", "MAX_BATCH_BYTES"),
     ("node.driver.gathering", "MAX_WRITE_BYTES"),
     ("node.driver.gathering", "PART"),
+    ("node.driver.intake", "HEAVY"),
     ("node.driver.intake", "MAX_BATCH"),
     ("node.driver.intake", "MAX_WAITING"),
     ("node.driver.mirroring", "MIRROR_LOG_BYTES"),

@@ -6,7 +6,7 @@ from cluster.jobs import Batch, Identify, JobTable, NodeUp, decode_proposal, pro
 from cluster.raft import NotLeaderError, Position
 from node.driver import intake as module
 from node.driver.gathering import MAX_WRITE_BATCHES
-from node.driver.intake import Intake
+from node.driver.intake import HEAVY, HEAVY_COMMAND, Intake
 
 
 class Log:
@@ -158,6 +158,18 @@ class TestAnEntry:
         scene.log.error = None
         scene.offer(1)
         assert scene.enter() == [[("b", 1, 1, 1)]]
+
+    @pytest.mark.parametrize(
+        ("weight", "count", "heavy"),
+        [(HEAVY, 1, True), (HEAVY - 1, 1, False), (HEAVY, HEAVY // HEAVY_COMMAND + 1, False)],
+    )
+    def test_is_heavy_when_few_commands_have_many_bytes(self, scene, weight, count, heavy):
+        scene.offer(1, count, weight=weight)
+        scene.enter()
+        assert scene.intake.heavy is heavy
+        scene.offer(1 + count)
+        scene.enter()
+        assert not scene.intake.heavy
 
 
 class TestTheIntake:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.driver.gathering import CROWD
-from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, PATIENCE, SLOW, Pace
+from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, MAX_WRITES_OF_MUCH, PATIENCE, SLOW, Pace
 from tests.node.stillness import StillLoop
 
 
@@ -14,7 +14,7 @@ class Road:
 
     def __init__(self) -> None:
         self.loop = StillLoop()
-        self.intake = SimpleNamespace(crowd=0, urgent=True)
+        self.intake = SimpleNamespace(crowd=0, heavy=False, urgent=True)
         self.writing = SimpleNamespace(under_way=0, since=self.loop.time())
         self.told: list[float] = []
         self.pace = Pace(self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
@@ -48,6 +48,16 @@ class TestTheDisk:
         road.loop.advance(SLOW / 10)
         assert road.pace.disk_allows(alone=False, much=False)
         assert not road.pace.disk_allows(alone=True, much=True)
+
+    def test_allows_several_after_an_entry_of_many_bytes_where_others_have_disks_too(self, road):
+        road.intake.heavy = True
+        road.intake.crowd = CROWD
+        road.writing.under_way = MAX_WRITES_OF_MUCH - 1
+        assert road.pace.disk_allows(alone=False, much=True)
+        assert [road.pace.allows(alone=False) for _ in range(2)] == [True] * 2
+        assert not road.pace.disk_allows(alone=True, much=False)
+        road.writing.under_way = MAX_WRITES_OF_MUCH
+        assert not road.pace.disk_allows(alone=False, much=True)
 
     def test_of_a_node_alone_allows_another_for_much_only(self, road):
         road.writing.under_way = MAX_WRITES
