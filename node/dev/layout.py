@@ -76,6 +76,8 @@ class ClusterLayout(msgspec.Struct, frozen=True):
     def command(self, node: NodeLayout) -> list[str]:
         """Return the command line that runs a node in the foreground."""
         console = {} if "GEARMESH_LOG_FORMAT" in os.environ else {"log-format": "console"}
+        # They share the memory of one machine, of which each would take what is good for one alone.
+        memory = {} if "GEARMESH_MAX_MEMORY" in os.environ else {"max-memory": f"{70 // len(self.nodes)}%"}
         flags = {
             "name": node.name,
             "cluster": self.cluster,
@@ -87,6 +89,7 @@ class ClusterLayout(msgspec.Struct, frozen=True):
             "expect": len(self.nodes),
             "discovery": "mdns",
             "secret-file": self.secret_file,
+            **memory,
             **console,
         }
         return [*self.program, "serve", *(text for flag, value in flags.items() for text in (f"--{flag}", str(value)))]

@@ -210,8 +210,9 @@ class TestLayout:
 
     def test_the_command_line_holds_all_of_it_and_the_secret_only_by_its_file(self, monkeypatch):
         monkeypatch.delenv("GEARMESH_LOG_FORMAT", raising=False)
+        monkeypatch.delenv("GEARMESH_MAX_MEMORY", raising=False)
         layout = layout_at(4730, directory=Path("here")).of_cluster_named_after("hush")
-        program, serve, *flags = layout.command(layout.nodes[1])[-24:]
+        program, serve, *flags = layout.command(layout.nodes[1])[-26:]
         assert (Path(program).name, serve) == ("gearmesh", "serve")
         assert dict(zip(flags[::2], flags[1::2], strict=True)) == {
             "--name": "node-2",
@@ -224,6 +225,7 @@ class TestLayout:
             "--expect": "3",
             "--discovery": "mdns",
             "--secret-file": "here/secret",
+            "--max-memory": "23%",
             "--log-format": "console",
         }
 
@@ -231,6 +233,11 @@ class TestLayout:
         monkeypatch.setenv("GEARMESH_LOG_FORMAT", "json")
         layout = layout_at(4730)
         assert "--log-format" not in layout.command(layout.nodes[0])
+
+    def test_a_memory_mark_given_by_its_variable_is_left_to_it(self, monkeypatch):
+        monkeypatch.setenv("GEARMESH_MAX_MEMORY", "1g")
+        layout = layout_at(4730)
+        assert "--max-memory" not in layout.command(layout.nodes[0])
 
     def test_clusters_of_other_secrets_have_other_names(self):
         layout = layout_at(4730)

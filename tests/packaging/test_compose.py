@@ -117,6 +117,7 @@ class TestComposeFile:
         for name in NODES:
             node = project["services"][name]
             assert node["restart"] == "unless-stopped"
+            assert int(node["mem_limit"]) == 2 << 30
             assert node["healthcheck"]["test"] == ["CMD", "gearmesh", "healthcheck", "--ready"]
             assert node["read_only"] is True
             assert node["cap_drop"] == ["ALL"]
