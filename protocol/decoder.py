@@ -27,6 +27,8 @@ _LINE_END: Final = -1
 """In place of a number of bytes: a line end is waited for."""
 _LARGE: Final = 4096
 """Bodies from here on are not sliced out and then split, as that would copy the last argument twice."""
+_HUGE: Final = 1 << 20
+"""Packets from here on are not joined and then split, for the same reason."""
 _TINY: Final = 1024
 """Pieces smaller than this are gathered in one buffer: as an object each would cost several times its bytes."""
 
@@ -71,16 +73,16 @@ class _Decoder(Generic[_Text]):
 
         Never raises for what the bytes are. After a fatal fault, which is the last of its list, returns nothing.
         """
+        events: list[Packet | Fault | _Text] = []
         if self.pending:
             if not self._completes(data):
-                return []
+                return events
             begun = self._need - _HEADER_SIZE
-            data = self._join(data)
+            data = self._join(data) if self._need < _HUGE else self._join_huge(data, events)
         elif self._lost:
-            return []
+            return events
         else:
             begun = 0
-        events: list[Packet | Fault | _Text] = []
         append = events.append
         rules, bare = self._rules, self._bare
         max_packet = max(self._limit.size, begun)
@@ -180,6 +182,23 @@ class _Decoder(Generic[_Text]):
                 self._pieces.append(bytearray(data))
         self.pending = total
         return False
+
+    def _join_huge(self, data: bytes, events: list[Packet | Fault | _Text]) -> bytes:
+        """Read the packet that is complete now, and copy its last argument once; return what follows the packet."""
+        pieces: list[bytes | bytearray | memoryview] = [*self._pieces]
+        head = bytes(pieces[0][:_TINY])
+        nuls, build = self._rules[_unpack_header(head)[0]]
+        args = head[_HEADER_SIZE:].split(NUL, nuls)
+        if len(args) <= nuls:
+            return self._join(data)
+        rest = self._need - self.pending
+        pieces[0] = memoryview(pieces[0])[_HEADER_SIZE + nuls + sum(map(len, args[:nuls])) :]
+        pieces.append(memoryview(data)[:rest])
+        args[nuls] = b"".join(pieces)
+        events.append(build(args))
+        self._pieces = []
+        self.pending = 0
+        return data[rest:]
 
     def _join(self, data: bytes) -> bytes:
         self._pieces.append(data)

@@ -120,12 +120,13 @@ class Gathering:
         if not self._urgent:
             self._hurry()
 
-    def propose_submit(self, submit: Submit) -> None:
-        """Bring a submit before the table, whatever size it has."""
+    def propose_submit(self, submit: Submit) -> bool:
+        """Bring a submit before the table, whatever size it has; tell whether it goes in parts."""
         if len(submit.workload) > PART:
             self.propose_upload(submit)
-        else:
-            self.propose(submit, _size(submit))
+            return True
+        self.propose(submit, _size(submit))
+        return False
 
     def propose_lazily(self, command: Command, size: int = 0) -> None:
         """Bring a command before the table that nobody waits for; `size` is how many bytes of names it has."""
@@ -176,6 +177,11 @@ class Gathering:
     def backlog(self) -> int:
         """What is proposed and not applied weighs, in bytes; what is left of uploads does not count."""
         return self._weight + self._gathered_bytes
+
+    @property
+    def uploading(self) -> int:
+        """What is left of uploads, in bytes."""
+        return self._uploads.size
 
     @property
     def much(self) -> bool:

@@ -39,6 +39,8 @@ class Uploads:
         self._sent: deque[tuple[int, int]] = deque()
         """For each part on its way: the number of its command, and its bytes."""
         self._on_their_way = 0
+        self.size = 0
+        """Bytes of workloads that are not proposed yet."""
 
     def __bool__(self) -> bool:
         """Tell whether parts are left to be proposed."""
@@ -52,6 +54,7 @@ class Uploads:
     def add(self, submit: Submit) -> None:
         """Upload the workload of a submit, and submit then."""
         self._waiting.append(_Upload(submit))
+        self.size += len(submit.workload)
 
     def next(self) -> Part | Submit | None:
         """Give the command that is to be proposed next; None: there is none, or no room for it on the way."""
@@ -64,6 +67,7 @@ class Uploads:
         start = upload.offset
         data = upload.submit.workload[start : start + PART]
         upload.offset = start + len(data)
+        self.size -= len(data)
         if upload.offset >= len(upload.submit.workload):
             return msgspec.structs.replace(upload.submit, workload=data, upload=upload.number)
         self._waiting.append(upload)
@@ -84,4 +88,4 @@ class Uploads:
         """Forget all of them: the incarnation is over."""
         self._waiting.clear()
         self._sent.clear()
-        self._numbers = self._on_their_way = 0
+        self._numbers = self._on_their_way = self.size = 0

@@ -62,7 +62,7 @@ class Assigning:
 
     def drain(self) -> None:
         """Give every reservation back, and let nobody wait for a job."""
-        for connection in list(self._connections.values()):
+        for connection in list(self._watched):
             if connection.worker is not None:
                 self.give_back(connection, connection.worker)
         self._release_held()

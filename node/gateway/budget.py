@@ -63,6 +63,10 @@ class Budget:
         if connection.counted:
             self._set(connection, 0)
 
+    def larger_than(self, size: int) -> "list[Connection]":
+        """Give the connections that hold more than so many bytes, and perhaps some that hold nearly as many."""
+        return [connection for rank in self._ranks[size.bit_length() :] for connection in rank]
+
     def _count(self, connection: "Connection") -> None:
         size = connection.weight
         if size <= SMALL:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from node.driver import PART
 from node.gateway.budget import SMALL
 from node.gateway.inbox import Inbox, Message
 from node.gateway.progress import extended
@@ -219,8 +220,9 @@ class Connection(asyncio.Protocol):
                 or gateway.overloaded
                 or self.waiting > MAX_WAITING
                 or self.submitted > MAX_SUBMITTED
+                or pending > PART
             ):
-                self._regulate()
+                self.regulate()
         finally:
             if gateway.unflushed or driver.congested:
                 gateway.flush()
@@ -248,8 +250,8 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._unread = None
         self._let_go()
-        self._gateway.budget.forget(self)
         self._gateway.disconnected(self, error)
+        self._gateway.budget.forget(self)
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -336,11 +338,11 @@ class Connection(asyncio.Protocol):
         if not self.closed:
             if self.counted:
                 self._gateway.budget.note(self)
-            self._regulate()
+            self.regulate()
             if self._ended:
                 self._finish()
 
-    def _regulate(self) -> None:
+    def regulate(self) -> None:
         """Read on only from a connection that does not run ahead of what can be done for it."""
         if self.closed or self._ended:
             return
@@ -351,6 +353,7 @@ class Connection(asyncio.Protocol):
             or self.waiting > MAX_WAITING
             or self.submitted > MAX_SUBMITTED
             or self._inbox.full
+            or (self._gateway.uploads_full and self._decoder.pending > PART)
         )
         if busy and self._reading:
             self._reading = False
@@ -468,7 +471,7 @@ class Connection(asyncio.Protocol):
         self._gateway.budget.note(self)
         if size > WRITE_HIGH and not self._held_back and not self.closed:
             self._held_back = True
-            self._regulate()
+            self.regulate()
 
     # -- what it holds, and for how long ------------------------------------------------------------------------------
 
@@ -553,8 +556,3 @@ class Connection(asyncio.Protocol):
         self._withheld = 0
         self._out = self._ready
         self._on_writable = None
-
-    def regulate(self) -> None:
-        """Read on, if nothing speaks against it any more."""
-        if not self._reading:
-            self._regulate()

@@ -35,9 +35,10 @@ from cluster.jobs import (
     SessionClose,
     SessionOpen,
     Settled,
+    Submit,
 )
 from node.configuration import Configuration
-from node.driver import Driver
+from node.driver import PART, Driver
 from node.gateway import reports, requests
 from node.gateway.abilities import TOO_MANY, Abilities
 from node.gateway.administration import Administration
@@ -69,6 +70,8 @@ from protocol import (
     ok_line,
 )
 
+MAX_UPLOADS: Final = 32 << 20
+"""Bytes of large workloads waiting for their turn beyond which no further one is read. One of them may be larger."""
 CHECKS: Final = 4
 """How often within the stall timeout it is looked whether transfers go on."""
 
@@ -114,6 +117,8 @@ class Gateway:
         """Of these, those whose latest progress the table has not been told, and whose worker says it."""
         self.overloaded = False
         """Whether so much is on its way to the table, or to other nodes, that nobody is read from."""
+        self.uploads_full = False
+        """Whether so many bytes of large workloads wait for their turn that no large packet is read on."""
         self.draining = False
         """Whether nothing more is given out: the node is to stop."""
         self._configuration = configuration
@@ -245,6 +250,16 @@ class Gateway:
             self.open_session(connection)
         return connection.worker
 
+    def submit(self, connection: Connection, submit: Submit) -> None:
+        """Bring a job before the table that this connection submits; its answer is awaited."""
+        connection.waiting += 1
+        if self.driver.propose_submit(submit):
+            connection.uploading = True
+        if not self.uploads_full and self.driver.uploading > MAX_UPLOADS:
+            self.uploads_full = True
+            for other in self.budget.larger_than(PART):
+                other.regulate()
+
     def administer(self, connection: Connection, command: AdminCommand) -> None:
         """Answer a text command."""
         self.assigning.tell_taken()
@@ -302,6 +317,9 @@ class Gateway:
             self.overloaded = overloaded
             if not overloaded:
                 self.steps.each(self.unread_from, Connection.regulate)
+        if self.uploads_full and self.driver.uploading <= MAX_UPLOADS:
+            self.uploads_full = False
+            self.steps.each(self.unread_from, Connection.regulate)
 
     def deliver(self, effects: list[Effect]) -> None:
         """Carry out the effects of one entry."""

@@ -207,11 +207,15 @@ class Joins:
         owed = connection.owe() if connection is not None else None
         join = self._joins[self._tickets] = Join(submit, connection, owed, self._tickets)
         self._of.setdefault(session, {})[join.ticket] = join
+        if connection is not None:
+            connection.keep(len(submit.workload))
         return join
 
     def _forget(self, join: Join) -> None:
         session = join.submit.session
         del self._joins[join.ticket], self._of[session][join.ticket]
+        if join.connection is not None:
+            join.connection.keep(-len(join.submit.workload))
         if not self._of[session]:
             del self._of[session]
 

@@ -125,11 +125,8 @@ class _Requests:
         if self._gateway.shortage:
             self._gateway.shortage.submit(connection, [command])
             return
-        connection.waiting += 1
         connection.submitted += len(command.workload)
-        if len(command.workload) > PART:
-            connection.uploading = True
-        self._driver.propose_submit(command)
+        self._gateway.submit(connection, command)
 
     def _refuse(self, connection: Connection, fault: Fault) -> None:
         """Answer a request that is not fit for the table, in its turn."""

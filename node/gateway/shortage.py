@@ -61,8 +61,7 @@ class Shortage:
         refusal = self.refusal()
         for position, submit in enumerate(submits):
             if not self or self._table.joins(submit):
-                connection.waiting += 1
-                self._driver.propose_submit(submit)
+                self._gateway.submit(connection, submit)
                 if rest := submits[position + 1 :]:
                     # Its answer comes from the table, and theirs are to come after it.
                     self._gateway.reads.when_empty(connection, lambda: self._decide(connection, rest))

@@ -6,7 +6,8 @@ say, and what the table is told (`reports`); what listeners here are told of job
 that run elsewhere, and when (`listening`); how reports get to other nodes (`node.relay`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Concluded, Created, Ended, Failed, Job, Node, Session
@@ -17,6 +18,8 @@ from protocol import PacketType, encode_passed_on
 if TYPE_CHECKING:
     from node.gateway.gateway import Gateway
 
+HELD_LOOKED_AT: Final = 1000
+"""Jobs in one tick of which it is seen whether they are still kept for workers here."""
 LARGE: Final = 4096
 """Bytes from which on each of several copies of a report is written by itself."""
 
@@ -33,6 +36,8 @@ class Telling:
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
         self.held: dict[int, int] = {}
         """Jobs that are kept for workers here, and the index of the entry by which each was last."""
+        self._held_left: Iterator[int] = iter(())
+        """Those that are still to be looked at, whether they are kept."""
         self.last_end = 0
         """The number of the newest command by which a worker here ended a job."""
         self.expected: dict[int, dict[tuple[str, int], set[int]]] = {}
@@ -245,12 +250,21 @@ class Telling:
         if self.expected:
             self._forget_expected()
         if self.held:
-            self.held = {number: held for number, held in self.held.items() if self._keeps(number)}
+            self._forget_held()
 
     def _keeps(self, number: int) -> bool:
         """Tell whether a job is kept for a worker here, or run by one."""
         job = self._table.jobs.get(number)
         return job is not None and job.holder is not None and job.holder.node.name == self._name
+
+    def _forget_held(self) -> None:
+        """Forget some of the jobs that are not kept for workers here any more: there may be very many."""
+        looked_at = list(islice(self._held_left, HELD_LOOKED_AT))
+        for number in looked_at:
+            if number in self.held and not self._keeps(number):
+                del self.held[number]
+        if len(looked_at) < HELD_LOOKED_AT:
+            self._held_left = iter(list(self.held))
 
     def _forget_expected(self) -> None:
         """Forget whom the table knows as listeners by now, and jobs that are over."""

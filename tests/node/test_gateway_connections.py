@@ -4,7 +4,7 @@ import pytest
 
 from node.driver import PART, gathering
 from node.gateway import connection as bounds
-from node.gateway import inbox, lists, steps
+from node.gateway import gateway, inbox, lists, steps
 from node.gateway.budget import SMALL
 from node.gateway.progress import PACE
 from protocol import PacketType as T
@@ -405,6 +405,53 @@ class TestTheBudget:
             client.send(encode_request(T.ECHO_REQ, bytes(100)) + encode_request(T.ECHO_REQ, bytes(100))[:50])
             client.send(encode_request(T.ECHO_REQ, bytes(100))[50:])
         assert len(client.hears()) == 6
+
+
+class TestLargeWorkloads:
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch):
+        monkeypatch.setattr(gateway, "MAX_UPLOADS", 4 * MEBIBYTE)
+
+    def test_that_wait_for_their_turn_keep_others_from_being_read(self, node):
+        node.disk.held = True
+        others = [node.peer(), node.peer()]
+        packet = encode_request(T.SUBMIT_JOB_BG, b"f", b"", bytes(6 * MEBIBYTE))
+        for other in others:
+            other.send(packet[: 3 * MEBIBYTE])
+        begun = node.peer().send(packet[:1000])
+        first = node.peer().send(packet)
+        assert [other.wire.reading for other in others] == [False, False]
+        assert begun.wire.reading
+        begun.send(packet[1000 : 2 * PART])
+        assert not begun.wire.reading
+        assert node.peer().say(T.ECHO_REQ, b"small").hears() == [(T.ECHO_RES, b"small")]
+        node.wait(300)
+        assert not any(peer.wire.closed for peer in (*others, begun))
+        node.disk.release()
+        node.settle()
+        assert kinds(first.hears()) == [T.JOB_CREATED]
+        assert all(peer.wire.reading for peer in (*others, begun))
+        for other in others:
+            other.send(packet[3 * MEBIBYTE :])
+        begun.send(packet[2 * PART :])
+        node.settle()
+        assert len(node.table.jobs) == 4
+        assert not node.gateway.uploads_full
+        assert node.driver.uploading == 0
+
+    def test_that_go_with_their_incarnation_keep_nobody_from_being_read(self, node):
+        node.disk.held = True
+        packet = encode_request(T.SUBMIT_JOB_BG, b"f", b"", bytes(6 * MEBIBYTE))
+        node.peer().send(packet)
+        assert node.gateway.uploads_full
+        node.driver._incarnations.break_off()
+        node.disk.release()
+        node.settle()
+        late = node.peer().send(packet[:-1])
+        assert late.wire.reading
+        late.send(packet[-1:])
+        node.settle()
+        assert kinds(late.hears()) == [T.JOB_CREATED]
 
 
 class TestVeryManyConnections:

@@ -1232,8 +1232,26 @@ MUTANTS = (
     Mutant(
         "what a connection held counts after its end",
         "node/gateway/connection.py",
-        "        self._gateway.budget.forget(self)\n        self._gateway.disconnected(self, error)\n",
+        "        self._gateway.disconnected(self, error)\n        self._gateway.budget.forget(self)\n",
         "        self._gateway.disconnected(self, error)\n",
+    ),
+    Mutant(
+        "large packets are read on while others wait for their turn",
+        "node/gateway/connection.py",
+        "            or (self._gateway.uploads_full and self._decoder.pending > PART)\n",
+        "",
+    ),
+    Mutant(
+        "large packets are read on when each comes to be looked at",
+        "node/gateway/gateway.py",
+        "            for other in self.budget.larger_than(PART):\n                other.regulate()\n",
+        "",
+    ),
+    Mutant(
+        "large packets are never read on",
+        "node/gateway/gateway.py",
+        "            self.uploads_full = False\n            self.steps",
+        "            self.uploads_full = True\n            self.steps",
     ),
     Mutant(
         "a byte now and then is going on",
