@@ -15,6 +15,7 @@ had to say is told from the two tables, and from what this node had on its way:
 Not for: a table that does not have this incarnation of the node. Then all its sessions are over (`Gateway.break_off`).
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -74,17 +75,18 @@ class Resuming:
         for connection in gateway.connections.values():
             connection.session = None
         told = self._end(before)
-        given = {(command.session, command.job) for command in pending if isinstance(command, Unreserve)}
-        given |= {
-            (command.session, command.job)
-            for command in pending
-            if isinstance(command, Finish) and self._attempts(command.job) == command.attempts
-        }
-        grabs = [command.session for command in seen if isinstance(command, Grab)]
+        given: defaultdict[int, set[int]] = defaultdict(set)
+        for command in pending:
+            if isinstance(command, Unreserve) or (
+                isinstance(command, Finish) and self._attempts(command.job) == command.attempts
+            ):
+                given[command.session].add(command.job)
+        grabs = Counter(command.session for command in seen if isinstance(command, Grab))
         parks = {command.session for command in pending if isinstance(command, Park)}
         for connection in list(gateway.connections.values()):
             if connection.worker is not None:
-                self._resume_worker(connection, connection.worker, given, grabs.count(connection.number), parks)
+                number = connection.number
+                self._resume_worker(connection, connection.worker, given[number], grabs[number], asleep=number in parks)
         self._drop_progress()
         self._tell_incapable(seen)
         for connection in closed:
@@ -114,12 +116,16 @@ class Resuming:
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def _resume_worker(
-        self, connection: Connection, worker: WorkerSession, given: set[tuple[int, int]], grabs: int, parks: set[int]
+        self, connection: Connection, worker: WorkerSession, given: set[int], grabs: int, *, asleep: bool
     ) -> None:
-        """Go on with a worker, which has sent so many GRAB_JOBs that the table has seen, and nobody has answered."""
+        """Go on with a worker.
+
+        `given`: the jobs that it gives back, or has ended, and the table does not know. `grabs`: how many of its
+        GRAB_JOBs the table has seen, and nobody has answered. `asleep`: that it sleeps is on its way to the table.
+        """
         gateway, number = self._gateway, connection.number
         assigning = gateway.assigning
-        known = {job for session, job in given if session == number}
+        known = set(given)
         for handle, job in list(worker.running.items()):
             kept = self._keeps(number, job)
             if kept is not None:
@@ -146,7 +152,7 @@ class Resuming:
                 assigning.reserved(Reserved(number, job, wake=True))
         for _ in range(grabs):
             assigning.no_job(NoJob(number))
-        if worker.asleep and session is not None and not session.parked and number not in parks:
+        if worker.asleep and session is not None and not session.parked and not asleep:
             # A job was kept for it and went to another: it was to be woken for that.
             worker.asleep = False
             connection.send(NOOP)

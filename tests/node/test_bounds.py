@@ -15,13 +15,15 @@ from cluster.mesh import Limits
 from cluster.mesh.settings import MAX_MESSAGE, MAX_REPORT
 from cluster.raft import Configuration, RaftConfig, SnapshotMeta, encode
 from cluster.raft.messages import Append, SnapshotChunk
+from cluster.storage.store import READ_BYTES
+from node.alarms import LARGEST_RESERVE
 from node.configuration import model
 from node.configuration.settings import LARGEST_PACKET
-from node.driver import gathering, intake, uploads
+from node.driver import gathering, intake, mirroring, uploads
 from node.driver.intake import Intake
 from node.peers import MAX_BATCHES
 from node.relay import MAX_UNACKNOWLEDGED, Report, Reports
-from node.server import RECENT_LOG_BYTES
+from node.server import KEPT_LOG_BYTES, LEAST_KEPT, RECENT_LOG_BYTES, kept_bytes
 from protocol import MAX_FUNCTION, MAX_UNIQUE, PacketType
 from tests.cluster.jobs.anything import commands
 
@@ -128,3 +130,19 @@ class TestAResult:
 
     def test_and_what_is_not_acknowledged_fit_into_the_lane(self):
         assert MAX_UNACKNOWLEDGED + model.Configuration(name="n", data_dir="/n").max_packet <= Limits().reports
+
+
+class TestTheLogThatIsKept:
+    def test_fits_into_the_disk_space_that_is_to_be_free(self):
+        assert kept_bytes(LARGEST_RESERVE) == KEPT_LOG_BYTES == LARGEST_RESERVE // 4
+        assert kept_bytes(400 << 20) == 100 << 20
+        assert kept_bytes(0) == KEPT_LOG_BYTES  # no bound
+
+    def test_is_no_less_than_what_there_is_between_two_mirrors(self):
+        assert kept_bytes(1) == LEAST_KEPT >= 2 * mirroring.MIRROR_LOG_BYTES
+
+    def test_is_many_times_what_may_be_proposed_beyond_a_bound(self):
+        assert CONFIG.max_inflight_bytes + intake.MAX_ENTRY <= LEAST_KEPT // 2
+
+    def test_is_read_in_pieces_that_hold_what_is_on_its_way_to_a_member(self):
+        assert CONFIG.max_inflight_bytes <= READ_BYTES

@@ -1436,7 +1436,7 @@ MUTANTS = (
     Mutant(
         "a sleeper that was woken while its node lagged sleeps on",
         "node/gateway/resuming.py",
-        "if worker.asleep and session is not None and not session.parked and number not in parks:",
+        "if worker.asleep and session is not None and not session.parked and not asleep:",
         "if worker.asleep and session is None:",
         "lags",
     ),

@@ -34,9 +34,10 @@ from tests.simulation import disk
 from tests.simulation.disk import Store
 from tests.simulation.journal import ViolationError
 from tests.simulation.known import KNOWN, look
+from tests.simulation.observed import ObservedGateway
 from tests.simulation.profile import BY_NAME, KINDS
 from tests.simulation.safety import Safety
-from tests.simulation.simulation import simulate
+from tests.simulation.simulation import Watch, simulate
 
 
 class TestACluster:
@@ -49,6 +50,30 @@ class TestACluster:
     @pytest.mark.parametrize("kind", sorted([*KINDS, *BY_NAME]))
     def test_survives_each_kind_of_trouble(self, kind):
         assert simulate(1000, kind=kind, nodes=3).leaders >= 1
+
+
+class TestAMemberThatLags:
+    @pytest.mark.parametrize("seed", range(1, 5))
+    def test_and_is_heard_is_never_sent_the_whole_table(self, seed, monkeypatch):
+        installed = []
+        monkeypatch.setattr(Watch, "installed", lambda self, name, table, index: installed.append(name))
+        simulate(seed, kind="floods")
+        assert installed == []
+
+    def test_and_is_sent_it_goes_on_with_its_sessions(self, monkeypatch):
+        ended = []
+        resume = ObservedGateway.resume
+
+        def noted(gateway, *args):
+            before = len(gateway.connections)
+            closed = resume(gateway, *args)
+            ended.append((before, closed))
+            return closed
+
+        monkeypatch.setattr(ObservedGateway, "resume", noted)
+        for seed in range(1, 6):
+            simulate(seed, kind="lags")
+        assert sum(before for before, _ in ended) > 4 * sum(closed for _, closed in ended) > 0
 
 
 class TestAKnownFault:

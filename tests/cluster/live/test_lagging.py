@@ -147,6 +147,11 @@ class TestAWipedNode:
                 return count[0] >= before + 50
 
             await eventually(went_on, within=30.0)
+        (sending,) = leader.events("snapshot_sending")
+        assert sending["oldest_kept"] > sending["has"] + 1
+        (installed,) = wiped.events("snapshot_installed")
+        assert installed["index"] == sending["index"]
+        assert installed["bytes"] > 100 * len(PAYLOAD)
 
 
 class TestALeader:
@@ -165,5 +170,6 @@ class TestALeader:
             longest = max(longest, time.monotonic() - began)
         assert longest < 2.5
         assert await cluster.leader(among=others) in others
+        assert "disk" in str(leader.events("leader_stalled")[0]["why"])
         leader.slow_disk(0)
         leader.kill()
