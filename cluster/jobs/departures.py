@@ -31,9 +31,9 @@ class Departures(Lifecycle):
         """Incarnations that are over, and still have sessions; for a session that ended by itself, one of its own."""
         self._left = 0
         """How much of a step this entry may still do."""
-        self._begun: tuple[list[int], list[int]] | None = None
-        """If the first departing session is too much for one step: the jobs it hears of, and those it holds, in the
-        order in which they are let go, the last first. Among them may be jobs that have ended since."""
+        self._begun: list[int] | None = None
+        """If the first departing session holds too much for one step: its jobs in order; the last one is let go first.
+        Among them may be jobs that have ended since."""
 
     def next_deadline(self) -> int | None:
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
@@ -91,35 +91,39 @@ class Departures(Lifecycle):
         if session.abilities:
             self._left -= len(session.abilities)
             self._disable_all(session)
-        listening, holding = session.listening, session.holding
-        if not (listening or holding):
-            self._begun = None
-            return True
-        if self._begun is None:
-            self._begun = (sorted(listening, reverse=True), sorted(holding))
-        heard, kept = self._begun
-        while heard:
-            if heard[-1] in listening:
-                if self._left <= 0:
-                    return False
-                self._left -= 1
-                self._stop_listening(session, heard[-1])
-            heard.pop()
-        while kept:
-            if kept[-1] in holding:
-                if self._left <= 0:
-                    return False
-                self._left -= 1
-                held.append(kept[-1])
-            kept.pop()
+        if session.listening and not self._stop_hearing(session):
+            return False
+        holding = session.holding
+        if holding:
+            if self._begun is None:
+                self._begun = sorted(holding)
+            kept = self._begun
+            while kept:
+                if kept[-1] in holding:
+                    if self._left <= 0:
+                        return False
+                    self._left -= 1
+                    held.append(kept[-1])
+                kept.pop()
         self._begun = None
         return True
+
+    def _stop_hearing(self, session: Session) -> bool:
+        """Take a session off the jobs that it hears of, the oldest first; tell whether it hears of none any more."""
+        if session.joined:
+            session.listening = dict.fromkeys(sorted(session.listening))
+            session.joined = False
+        numbers = list(islice(session.listening, max(0, self._left)))
+        self._left -= len(numbers)
+        for number in numbers:
+            self._stop_listening(session, number)
+        return not session.listening
 
     def _stop_listening(self, session: Session, number: int) -> None:
         job = self.jobs[number]
         self._touch(number)
         del job.listeners[session]
-        session.listening.discard(number)
+        session.listening.pop(number, None)
         if job.state <= _QUEUED and not job.background and not job.listeners:
             self._remove(job)
 

@@ -102,7 +102,7 @@ class Lifecycle:
             self.keys.add(job.key, job)
         if listener is not None:
             job.listeners = {listener: None}
-            listener.listening.add(number)
+            listener.listening[number] = None
 
     def _join(self, job: Job, listener: Session | None) -> bool:
         """Coalesce: what was promised to the first submitter is kept, and the new one's wish added to it.
@@ -118,7 +118,8 @@ class Lifecycle:
         if job.listeners is NOBODY:
             job.listeners = {}
         job.listeners[listener] = None
-        listener.listening.add(job.number)
+        listener.listening[job.number] = None
+        listener.joined = True
         return False
 
     # -- to a worker --------------------------------------------------------------------------------------------------
@@ -280,7 +281,10 @@ class Lifecycle:
             if not function.workers:
                 self._forget_if_idle(function)
         for listener in job.listeners:
-            _discard(listener.listening, job.number)
+            heard = listener.listening
+            heard.pop(job.number, None)
+            if not heard:
+                heard.clear()  # an emptied dict keeps the room of its best days
         if job.key is not None:
             self.keys.remove(job.key, function.name)
         if job.pieces:

@@ -151,8 +151,6 @@ def _restore_jobs(
             job.holder.holding.add(job.number)
         if row.listeners:
             job.listeners = dict.fromkeys(_session(sessions, serial) for serial in row.listeners)
-            for listener in job.listeners:
-                listener.listening.add(job.number)
         table.jobs[row.number] = job
 
 
@@ -219,6 +217,8 @@ def _restore_order(table: JobTable) -> None:
                 queued.append(job)
             elif job.state is JobState.DELAYED:
                 table.deadlines.set(job.due, number)
+        for listener in job.listeners:
+            listener.listening[number] = None
         if job.key is not None:
             table.keys.add(job.key, job)
     queued.sort(key=_position)

@@ -15,6 +15,7 @@ class Session:
         "abilities",
         "client_id",
         "holding",
+        "joined",
         "limits",
         "listening",
         "node",
@@ -45,8 +46,9 @@ class Session:
         """When it last went to sleep, counted in parkings of the whole table; 0: it is awake."""
         self.holding: set[int] = set()
         """Numbers of the jobs it runs or has reserved."""
-        self.listening: set[int] = set()
-        """Numbers of the jobs whose end it waits for."""
+        self.listening: dict[int, None] = {}
+        """Numbers of the jobs whose end it waits for, in ascending order unless it has joined any."""
+        self.joined = False
 
     def note_served(self, function: bytes) -> None:
         """Note that it is given a job of this function."""

@@ -189,7 +189,7 @@ class Telling:
         ending = self.endings.get(report.job)
         if ending is not None:
             # A worker here ended it too, after its time limit was over, which this node does not know yet.
-            told = {listener.number for listener in ending[2] if listener.node.name == self._name}
+            told = {each.number for each in ending[2] if each.node.name == self._name and each.node.up}
             sessions = [session for session in sessions if session not in told]
         self.listening.reported(Report(report.job, sessions, report.kind, report.args, report.held))
 
@@ -205,7 +205,7 @@ class Telling:
         kind, args, told = ending
         report = Report(job.number, [], kind, args, self.held.get(job.number, 0))
         for listener in told:
-            if listener.node.name == self._name:
+            if listener.node.name == self._name and listener.node.up:
                 self.listening.note_told(listener.number, report)
 
     def ended(self, effect: Ended) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from cluster.jobs import Cancel
+from cluster.jobs import Cancel, departures
 from protocol import PacketType as P
 from tests.node.still_cluster import StillCluster
 
@@ -45,6 +45,41 @@ class Scene:
         client = self.cluster[node].peer().say(P.SUBMIT_JOB, b"f", b"u", b"in")
         self.cluster.settle()
         return client
+
+
+class TestASessionOfTheLastIncarnation:
+    """Is not taken for one of the present, which has its number, though the table has not let it go yet."""
+
+    def test_is_not_sent_the_result(self, cluster, monkeypatch):
+        scene = Scene(cluster, "c")
+        monkeypatch.setattr(departures, "STEP", 0)
+        restarted = cluster.restart(cluster.kill("c"))
+        cluster.settle_down()
+        other = restarted.peer().say(P.SUBMIT_JOB, b"g", b"", b"")
+        cluster.settle()
+        ((kind, _),) = other.hears()
+        assert kind is P.JOB_CREATED
+        assert other.connection.number == scene.client.connection.number
+        assert [each.number for each in cluster["b"].table.jobs[1].listeners] == [other.connection.number]
+        scene.worker.say(P.WORK_DATA, scene.handle, b"part")
+        scene.worker.say(P.WORK_COMPLETE, scene.handle, b"result")
+        cluster.wait(0.1)
+        assert other.hears() == []
+        monkeypatch.undo()
+
+    def test_is_not_asked_what_became_of_its_job(self, cluster, monkeypatch):
+        """Its worker's node is another one now, and would not answer."""
+        scene = Scene(cluster, "c")
+        monkeypatch.setattr(departures, "STEP", 0)
+        restarted = cluster.restart(cluster.kill("b"))
+        cluster.settle_down()
+        assert cluster["c"].table.jobs[1].holder is not None
+        for node in (cluster["c"], restarted):
+            asking = node.peer().say(P.GET_STATUS, scene.handle)
+            cluster.settle()
+            assert asking.hears() == [(P.STATUS_RES, scene.handle, b"1", b"0", b"0", b"0")]
+        assert scene.join("c").hears() == [(P.JOB_CREATED, scene.handle)]
+        monkeypatch.undo()
 
 
 class Late:

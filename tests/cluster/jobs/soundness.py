@@ -72,7 +72,8 @@ def _sessions_and_jobs_agree(table: JobTable) -> None:
             assert table.changes.session_page(session.serial).members[session.serial] is session
             assert session.page is table.changes.session_page(session.serial)
             assert session.holding == {job.number for job in table.jobs.values() if job.holder is session}
-            assert session.listening == {job.number for job in table.jobs.values() if session in job.listeners}
+            assert set(session.listening) == {job.number for job in table.jobs.values() if session in job.listeners}
+            assert session.joined or list(session.listening) == sorted(session.listening)
             assert set(session.limits) <= set(session.abilities)
             assert all(session.limits.values())
             assert len(set(session.abilities.values())) == len(session.abilities)

@@ -44,7 +44,7 @@ class TestRetries:
         rig.foreground(101, unique=b"u")
         number = rig.foreground(100, unique=b"u")
         assert lose_a_run(rig, 1)[1] == [("failed", 101, number), ("failed", 100, number)]
-        assert rig.table.nodes["a"].sessions[100].listening == set()
+        assert rig.table.nodes["a"].sessions[100].listening == {}
 
     def test_let_a_background_job_go_in_silence(self):
         rig = Rig(retries=0)
