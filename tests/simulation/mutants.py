@@ -1661,8 +1661,6 @@ MUTANTS = (
         "cluster/jobs/job.py",
         "return self.state is JobState.RUNNING and self.holder.node.up",
         "return self.state is JobState.RUNNING",
-        kind="departures",
-        simulated=True,
     ),
     Mutant(
         "departing sessions are in no order after a restart",

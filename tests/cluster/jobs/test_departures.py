@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from cluster.jobs import (
+    Batch,
     Can,
     Cancel,
     Finish,
@@ -243,6 +244,7 @@ class TestWhatDeparts:
             rig.grab(number, node="b")
         rig.say(NodeDown("b", 1))
         assert rig.table.jobs[9].state is JobState.RUNNING
+        assert not rig.table.jobs[9].runs
         rig.open(1)
         effects = rig.say(Submit(1, b"f", b"u9", b"", 1, background=False))
         assert effects == [("created", 1, 9, b"H:a:9")]
@@ -268,6 +270,26 @@ class TestWhatDeparts:
             assert len({digest(table) for table in tables}) == 1
         assert not any(table.departing for table in tables)
         assert all(not table.jobs for table in tables)
+
+    def test_lets_go_of_the_oldest_first_whatever_it_joined_first(self, rig):
+        rig.open(1, 2)
+        numbers = [rig.foreground(2, unique=b"u%d" % n) for n in range(9)]
+        for n in reversed(range(9)):
+            rig.foreground(1, unique=b"u%d" % n)
+        restored, _ = self.restored(rig)
+        for table in (rig.table, restored):
+            batch = Batch("a", 1, table.nodes["a"].last + 1, [SessionClose(2), SessionClose(1)])
+            table.apply(propose(rig.time, [batch]))
+            assert list(table.jobs) == numbers
+            for _ in range(4):
+                table.apply(propose(rig.time, []))
+        assert 0 < len(rig.table.jobs) < 9
+        assert digest(restored) == digest(rig.table)
+        while rig.table.departing:
+            for table in (rig.table, restored):
+                table.apply(propose(rig.time, []))
+            assert digest(restored) == digest(rig.table)
+        assert rig.table.jobs == {}
 
     def test_makes_the_table_ask_for_an_entry_at_once(self, rig):
         self.departing(rig)
