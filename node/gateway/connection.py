@@ -317,16 +317,17 @@ class Connection(asyncio.Protocol):
         if self._inbox or not self._reading or self._ended:
             self._gateway.resume_later(self)
 
-    def resume(self) -> None:
-        """Process what was held back, as far as it goes now."""
+    def resume(self) -> int:
+        """Process what was held back, as far as it goes now; tell how many requests that were."""
         if self._generation != self._gateway.generation:
-            return
+            return 0
         if self._on_writable is not None and self._unread is None:
             callback, self._on_writable = self._on_writable, None
             callback()
         self._tired = False
         self._quota = QUOTA
         inbox = self._inbox
+        done = 0
         if inbox and not self._held_back:
             done = self._process(inbox.first(QUOTA))
             if not self.closed:
@@ -341,6 +342,7 @@ class Connection(asyncio.Protocol):
             self.regulate()
             if self._ended:
                 self._finish()
+        return done
 
     def regulate(self) -> None:
         """Read on only from a connection that does not run ahead of what can be done for it."""

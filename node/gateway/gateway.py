@@ -72,6 +72,8 @@ from protocol import (
 
 MAX_UPLOADS: Final = 32 << 20
 """Bytes of large workloads waiting for their turn beyond which no further one is read. One of them may be larger."""
+TURN: Final = 1024
+"""Requests that waited, of all connections, after which those of no further one are processed in this turn."""
 CHECKS: Final = 4
 """How often within the stall timeout it is looked whether transfers go on."""
 
@@ -289,9 +291,15 @@ class Gateway:
     def _resume(self) -> None:
         self._next_turn = None
         resumable, self._resumable = self._resumable, []
-        for connection in resumable:
+        left = TURN
+        for position, connection in enumerate(resumable):
+            if left <= 0:
+                self._resumable[:0] = resumable[position:]
+                break
             if not connection.closed:
-                connection.resume()
+                left -= connection.resume()
+        if self._resumable and self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._resume)
         self.flush()
 
     def flush(self) -> None:
@@ -312,7 +320,7 @@ class Gateway:
         relay = self.relay
         if relay.unsent or relay.owed:
             relay.flush()
-        overloaded = self.driver.congested or relay.congested
+        overloaded = self.driver.congested or relay.congested or self.telling.congested
         if overloaded is not self.overloaded:
             self.overloaded = overloaded
             if not overloaded:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Finish, Job, Progress
 from node.gateway.connection import Connection
+from node.gateway.telling import LARGE
 from protocol import PacketType, encode_error, parse_progress
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def _ending(gateway: "Gateway", kind: PacketType, not_held: bytes) -> Callable[[
         if listeners or telling.expected:
             telling.tell(job, kind, args)
         telling.endings[job.number] = (kind, args, tuple(listeners))
+        if len(args[-1]) > LARGE:
+            telling.count_ending(job.number, len(args[-1]))
         if gateway.progress:
             gateway.forget_progress(job)
         untold.pop(job.number, None)

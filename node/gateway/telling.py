@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 HELD_LOOKED_AT: Final = 1000
 """Jobs in one tick of which it is seen whether they are still kept for workers here."""
 LARGE: Final = 4096
-"""Bytes from which on each of several copies of a report is written by itself."""
+"""Bytes from which on each of several copies of a report is written by itself, and a result that is kept counts."""
+MAX_ENDINGS: Final = 64 << 20
+"""Bytes of results whose jobs the table still has beyond which nobody is read from."""
 
 Ending = tuple[PacketType, list[bytes], tuple[Session, ...]]
 """How a job ended by its worker's word, and which listeners have been told."""
@@ -34,6 +36,11 @@ class Telling:
         """`send` takes reports to other nodes."""
         self.endings: dict[int, Ending] = {}
         """Jobs whose end is on its way to the table: listeners who join meanwhile are served from here."""
+        self.congested = False
+        """Whether these are so many bytes that workers have to wait with more."""
+        self._large: dict[int, int] = {}
+        """How many bytes each is, where that is much, by job."""
+        self._large_size = 0
         self.held: dict[int, int] = {}
         """Jobs that are kept for workers here, and the index of the entry by which each was last."""
         self._held_left: Iterator[int] = iter(())
@@ -195,9 +202,23 @@ class Telling:
 
     # -- what the table says ------------------------------------------------------------------------------------------
 
+    def count_ending(self, number: int, size: int) -> None:
+        """Count the bytes of a result that is kept until the table knows of the end of its job."""
+        self._large[number] = size
+        self._large_size += size
+        self.congested = self._large_size > MAX_ENDINGS
+        if self.congested:
+            self._gateway.flush_later()
+
+    def _forget_large(self, number: int) -> None:
+        self._large_size -= self._large.pop(number, 0)
+        self.congested = self._large_size > MAX_ENDINGS
+
     def revoked(self, job: Job) -> None:
         """Note that a job was taken from its worker here, which may have ended it by then."""
         self.expected.pop(job.number, None)
+        if self._large:
+            self._forget_large(job.number)
         ending = self.endings.pop(job.number, None)
         if ending is None:
             return
@@ -216,6 +237,8 @@ class Telling:
         """Tell how the job ended those here who began to listen while its end was on its way to the table."""
         ending = self.endings.pop(job.number, None)
         self.held.pop(job.number, None)
+        if self._large:
+            self._forget_large(job.number)
         if self.expected:
             self.expected.pop(job.number, None)
         if self.listening.told:
@@ -251,6 +274,8 @@ class Telling:
             self._forget_expected()
         if self.held:
             self._forget_held()
+        for number in [number for number in self._large if number not in self.endings]:
+            self._forget_large(number)
 
     def _keeps(self, number: int) -> bool:
         """Tell whether a job is kept for a worker here, or run by one."""
@@ -284,6 +309,9 @@ class Telling:
     def reset(self) -> None:
         """Forget all of them: the table has let them go."""
         self.endings.clear()
+        self._large.clear()
+        self._large_size = 0
+        self.congested = False
         self.expected.clear()
         self.held.clear()
         self.last_end = 0

@@ -4,7 +4,7 @@ import pytest
 
 from node.driver import PART, gathering
 from node.gateway import connection as bounds
-from node.gateway import gateway, inbox, lists, steps
+from node.gateway import gateway, inbox, lists, steps, telling
 from node.gateway.budget import SMALL
 from node.gateway.progress import PACE
 from protocol import PacketType as T
@@ -39,6 +39,22 @@ class TestTurns:
         node.settle()
         assert [event[1] for event in heard + flood.hears()] == asked
         assert flood.wire.reading
+
+    def test_of_many_who_waited_have_no_more_in_common_than_one_may_have_twice(self, node, monkeypatch):
+        monkeypatch.setattr(gateway, "TURN", 10)
+        node.disk.held = True
+        clients = [node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"") for _ in range(10)]
+        for client in clients:
+            client.send(encode_request(T.ECHO_REQ, b"") * 5)
+        node.loop.turn()
+        node.disk.release()
+        heard = [0] * 10
+        for _ in range(100):
+            more = [len(client.hears()) for client in clients]
+            assert sum(more) <= 10 + 10
+            heard = [before + now for before, now in zip(heard, more, strict=True)]
+            node.loop.turn()
+        assert heard == [6] * 10
 
     def test_what_a_turn_has_to_say_to_a_connection_is_one_write(self, node, monkeypatch):
         client = node.peer()
@@ -159,6 +175,25 @@ class TestBackPressure:
         node.settle()
         assert all(client.wire.reading for client in clients)
         assert node.gateway.unread_from == {}
+
+    def test_nobody_is_read_from_while_the_table_lags_behind_many_bytes_of_results(self, node, monkeypatch):
+        monkeypatch.setattr(telling, "MAX_ENDINGS", 2 * MEBIBYTE)
+        handles = [node.background() for _ in range(3)]
+        worker = node.worker(b"f")
+        for _ in handles:
+            worker.say(T.GRAB_JOB)
+            node.settle()
+        node.disk.held = True
+        for handle in handles:
+            assert worker.wire.reading
+            worker.say(T.WORK_COMPLETE, handle, bytes(MEBIBYTE))
+            node.settle()
+        worker.say(T.ECHO_REQ, b"")
+        assert not worker.wire.reading
+        node.disk.release()
+        node.wait(1)
+        assert worker.wire.reading
+        assert node.gateway.telling._large == {}
 
     def test_who_does_not_read_is_not_read_from_and_nothing_is_done_for_it_meanwhile(self, node):
         client = node.peer()

@@ -1255,6 +1255,24 @@ MUTANTS = (
         "            self.uploads_full = True\n            self.steps",
     ),
     Mutant(
+        "results may be kept without a bound while the table lags behind",
+        "node/gateway/telling.py",
+        "        self._large_size += size\n        self.congested = self._large_size > MAX_ENDINGS\n",
+        "        self._large_size += size\n",
+    ),
+    Mutant(
+        "all who waited have their turn in one",
+        "node/gateway/gateway.py",
+        "            if left <= 0:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "who waited longest is forgotten when others had the turn",
+        "node/gateway/gateway.py",
+        "                self._resumable[:0] = resumable[position:]\n",
+        "",
+    ),
+    Mutant(
         "a byte now and then is going on",
         "node/gateway/progress.py",
         "return min(deadline + transferred / PACE, now + timeout)",

@@ -56,6 +56,7 @@ _BOUNDS: Final = (
     ("node.gateway.gateway", "PART"),
     ("node.gateway.inbox", "MAX_BYTES"),
     ("node.gateway.lists", "TURN_BYTES"),
+    ("node.gateway.telling", "MAX_ENDINGS"),
     ("node.gateway.progress", "PACE"),
     ("node.peers", "LONG"),
     ("node.relay", "MAX_GATHERED"),
