@@ -7,8 +7,7 @@ one mark for all of them (`Gateway.generation`).
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Steps:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[Iterator[Connection], Action, Callable[[], object]]] = deque()
+        self._queue: deque[tuple[list[Connection], Action, Callable[[], object]]] = deque()
         self._next: asyncio.Handle | None = None
         self._busy = False
 
@@ -33,7 +32,9 @@ class Steps:
         self, connections: "Iterable[Connection]", action: Action, then: Callable[[], object] = lambda: None
     ) -> None:
         """Do something with each of these, after what was asked for before, the first few at once; then call back."""
-        self._queue.append((iter(list(connections)), action, then))
+        waiting = list(connections)
+        waiting.reverse()
+        self._queue.append((waiting, action, then))
         if self._next is None and not self._busy:
             self._step()
 
@@ -44,11 +45,10 @@ class Steps:
             left = STEP
             while self._queue and left:
                 connections, action, then = self._queue[0]
-                some = list(islice(connections, left))
-                for connection in some:
-                    action(connection)
-                left -= len(some)
-                if left:
+                while connections and left:
+                    action(connections.pop())  # none is kept: to free very many at once takes long as well
+                    left -= 1
+                if not connections:
                     self._queue.popleft()
                     then()
         finally:
