@@ -146,7 +146,7 @@ class TestDisksThatFill:
         assert all(node.running and node.starts == 1 for node in cluster.nodes)
         assert min(disk.free for disk in disks) > 64 * MEBIBYTE
 
-    @pytest.mark.parametrize("who", ["follower"])
+    @pytest.mark.parametrize("who", ["leader", "follower"])
     async def test_one_of_them_to_the_last_byte_by_somebody_else_stops_nobody_and_loses_nothing(
         self, disks, new_cluster, client_on, worker_on, function, who
     ):
