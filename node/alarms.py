@@ -81,6 +81,10 @@ class Alarms:
             self._drained = False
         return alarm
 
+    def beyond_doubt(self, used: int) -> bool:
+        """Tell whether that much memory in use is an alarm, whatever of it can be given back."""
+        return 0 < self.marks.memory * LARGEST <= used
+
     def disk(self, free: int) -> Alarm | None:
         """Judge the free disk space; return what is to be said of it, if that has changed."""
         mark = self.marks.disk

@@ -7,6 +7,7 @@ written. When memory is close to its mark, what was freed is given back to the s
 (`node.alarms`), or what an alarm does (`node.driver`, `node.gateway`).
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,9 @@ MUCH_WRITTEN: Final = 1 << 20
 """Bytes of log after which the disk is looked at sooner."""
 TRIM_INTERVAL: Final = 1.0
 """Seconds between two attempts to give memory back, while the process is close to its mark."""
+TRIM_SHARE: Final = 30
+"""How many times as long as the last one took is waited for the next: where many small pieces of a large heap are free,
+it takes the C library 0.1 s for each 500 MiB, and whoever needs memory meanwhile waits."""
 
 log = structlog.get_logger()
 
@@ -79,7 +83,8 @@ class Monitor:
         self._disk_asked = loop.time()
         self._asking = False
         """Whether the disk has been asked, and has not answered."""
-        self._trimmed = 0.0
+        self._trim_after = 0.0
+        """When memory may be given back again."""
         self._trimming = False
         self._timer: Handle | None = None
 
@@ -101,9 +106,9 @@ class Monitor:
         self._timer = self._loop.call_later(TICK, self._tick)
         now = self._loop.time()
         self.used = self._read_used()
-        self._judge_memory()
-        if self.used is not None and self.used >= self.alarms.memory_clear:
-            self._trim(now)
+        close = self.used is not None and self.alarms.marks.memory and self.used >= self.alarms.memory_clear
+        if not (close and self._trim(now)) or self.alarms.beyond_doubt(self.used or 0):
+            self._judge_memory()  # else it is judged by what is left
         written = self._written()
         due = now - self._disk_asked >= DISK_INTERVAL or written - self._written_then >= MUCH_WRITTEN
         if due and not self._asking and self.alarms.marks.disk:
@@ -112,24 +117,30 @@ class Monitor:
             self._written_then = written
             self._offload(lambda: self._read_room(self._directory), self._found, self._failed)
 
-    def _trim(self, now: float) -> None:
-        if not self._trimming and now - self._trimmed >= TRIM_INTERVAL and self.alarms.marks.memory:
-            self._trimming = True
-            self._trimmed = now
-            self._offload(self._trim_and_weigh, self._weighed, self._broken_off)
+    def _trim(self, now: float) -> bool:
+        """Begin to give memory back, unless that was done lately; tell whether it has begun."""
+        if self._trimming or now < self._trim_after:
+            return False
+        self._trimming = True
+        self._offload(self._trim_and_weigh, self._weighed, self._broken_off)
+        return True
 
-    def _trim_and_weigh(self) -> int:
+    def _trim_and_weigh(self) -> tuple[int, float]:
+        began = time.perf_counter()
         self._give_back()
-        return self._weigh()
+        return self._weigh(), time.perf_counter() - began
 
-    def _weighed(self, live: int) -> None:
+    def _weighed(self, found: tuple[int, float]) -> None:
+        live, took = found
         self._trimming = False
+        self._trim_after = self._loop.time() + max(TRIM_INTERVAL, TRIM_SHARE * took)
         if self._timer is not None:
             self.used = self._read_used()
             self._judge_memory(live)
 
     def _broken_off(self, error: Exception) -> None:
         self._trimming = False
+        self._trim_after = self._loop.time() + TRIM_INTERVAL
         log.debug("heap_not_weighed", error=str(error))
 
     def _found(self, room: Room) -> None:

@@ -10,7 +10,7 @@ import structlog
 from cluster.jobs import Alarm, Resource
 from node.configuration import Configuration
 from node.machine import Room
-from node.monitor import DISK_INTERVAL, MUCH_WRITTEN, TICK, TRIM_INTERVAL, Monitor
+from node.monitor import DISK_INTERVAL, MUCH_WRITTEN, TICK, TRIM_INTERVAL, TRIM_SHARE, Monitor
 from tests.node.stillness import StillLoop
 
 MIB = 1024**2
@@ -27,6 +27,8 @@ class Scene:
         self.written = 0
         self.said: list[Alarm] = []
         self.trimmed = 0
+        self.frees = 0
+        """Bytes that are given back when they are asked for."""
         self.live = 90 * MIB
         self.asked: list[Callable[[], None]] = []
         """What the disk is asked, while it does not answer."""
@@ -57,6 +59,9 @@ class Scene:
 
     def give_back(self) -> None:
         self.trimmed += 1
+        if self.used is not None:
+            self.used -= self.frees
+            self.frees = 0
 
     def offload(self, work: Callable[[], Any], done: Callable[[Any], object], failed: Callable[[Exception], object]):
         def carry_out() -> None:
@@ -120,6 +125,38 @@ class TestMemory:
         assert scene.wait(TRIM_INTERVAL * 2) == []
         scene.live = 89 * MIB
         assert scene.wait(TRIM_INTERVAL * 2) == [MEMORY]
+
+    def test_beyond_its_mark_is_given_back_before_it_is_said(self):
+        scene = Scene()
+        scene.used, scene.frees, scene.slow = 1050 * MIB, 200 * MIB, True
+        assert scene.wait() == []
+        scene.asked.pop(0)()
+        assert scene.wait() == []
+        assert scene.trimmed == 1
+
+    def test_a_tenth_beyond_its_mark_is_said_at_once(self):
+        scene = Scene()
+        scene.slow = True
+        scene.used = 1100 * MIB
+        assert scene.wait() == [MEMORY]
+
+    def test_beyond_its_mark_is_said_at_once_where_it_was_asked_back_lately(self):
+        scene = Scene()
+        scene.used = 960 * MIB
+        scene.wait()
+        scene.slow = True
+        scene.used = 1000 * MIB
+        assert scene.wait() == [MEMORY]
+
+    def test_that_takes_long_to_give_back_is_asked_back_seldom(self, monkeypatch):
+        scene = Scene()
+        times = iter(range(0, 1000, 2))  # two seconds for each
+        monkeypatch.setattr("node.monitor.time.perf_counter", lambda: next(times))
+        scene.used = 960 * MIB
+        scene.wait(TRIM_SHARE * 2 - 1)
+        assert scene.trimmed == 1
+        scene.wait(2)
+        assert scene.trimmed == 2
 
     def test_is_not_asked_back_twice_at_a_time(self):
         scene = Scene()

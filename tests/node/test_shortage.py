@@ -82,6 +82,18 @@ class TestWithAnAlarmOfTheNodeItself:
         assert kinds == [P.ERROR, P.JOB_CREATED, P.ERROR, P.JOB_CREATED, P.JOB_CREATED, P.ERROR, P.ECHO_RES]
         assert handle
 
+    def test_a_large_submit_that_is_taken_is_not_overtaken(self, node):
+        first = node.peer().say(P.SUBMIT_JOB_BG, b"f", b"u", b"w")
+        node.settle()
+        ((_, handle),) = first.hears()
+        node.driver.alarm(RAISED)
+        node.settle()
+        peer = node.peer().say(P.SUBMIT_JOB_BG, b"f", b"u", b"w" * (3 << 20))
+        node.driver.alarm(CLEARED)
+        peer.say(P.SUBMIT_JOB_BG, b"f", b"", b"w")
+        node.settle()
+        assert [said[1] == handle for said in peer.hears()] == [True, False]
+
     def test_what_was_submitted_before_is_answered_first(self, node):
         node.disk.held = True
         peer = node.peer().say(P.SUBMIT_JOB_BG, b"f", b"", b"w")

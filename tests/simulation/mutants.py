@@ -1569,6 +1569,18 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "an alarm is raised over memory that can be given back",
+        "node/monitor.py",
+        "        if not (close and self._trim(now)) or self.",
+        "        if not (close and self._trim(now) and False) or self.",
+    ),
+    Mutant(
+        "memory that takes long to give back is asked back all the time",
+        "node/monitor.py",
+        "max(TRIM_INTERVAL, TRIM_SHARE * took)",
+        "max(TRIM_INTERVAL, 0 * took)",
+    ),
+    Mutant(
         "the disk is looked at each second only",
         "node/monitor.py",
         " or written - self._written_then >= MUCH_WRITTEN\n",
