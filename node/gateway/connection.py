@@ -7,19 +7,18 @@ mean; `node.gateway` has a function for each.
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from node.driver import PART
 from node.gateway.budget import SMALL
-from node.gateway.inbox import Inbox, Message
+from node.gateway.inbox import PIPELINED, Inbox, Message
 from node.gateway.progress import extended
 from node.gateway.unread import Unread
-from protocol import AdminCommand, AdminFault, Fault, Packet, PacketType, ServerDecoder, encode_error
+from node.gateway.withheld import Owed, Withheld
+from protocol import AdminCommand, AdminFault, Fault, Packet, ServerDecoder, encode_error
 
 if TYPE_CHECKING:
     from cluster.jobs import Session
@@ -35,49 +34,7 @@ QUOTA: Final = 512
 WRITE_HIGH: Final = 8 << 20
 """Unread bytes beyond which a connection is not read from: who does not read cannot make the server hold more."""
 
-PIPELINED: Final = frozenset(
-    {
-        PacketType.CAN_DO,
-        PacketType.CAN_DO_TIMEOUT,
-        PacketType.CANT_DO,
-        PacketType.RESET_ABILITIES,
-        PacketType.SET_CLIENT_ID,
-        PacketType.SUBMIT_JOB,
-        PacketType.SUBMIT_JOB_BG,
-        PacketType.SUBMIT_JOB_HIGH,
-        PacketType.SUBMIT_JOB_HIGH_BG,
-        PacketType.SUBMIT_JOB_LOW,
-        PacketType.SUBMIT_JOB_LOW_BG,
-        PacketType.SUBMIT_JOB_EPOCH,
-        PacketType.SUBMIT_REDUCE_JOB,
-        PacketType.SUBMIT_REDUCE_JOB_BACKGROUND,
-        PacketType.WORK_STATUS,
-        PacketType.WORK_DATA,
-        PacketType.WORK_WARNING,
-        PacketType.WORK_COMPLETE,
-        PacketType.WORK_FAIL,
-        PacketType.WORK_EXCEPTION,
-    }
-)
-"""Requests that need not wait for earlier answers: the table answers them in order, or nobody does."""
-
 log = structlog.get_logger()
-
-
-class Owed:
-    """The place of an answer that is not known yet, though later ones may be."""
-
-    __slots__ = ("behind", "counted", "packet", "size")
-
-    def __init__(self) -> None:
-        self.packet = b""
-        """The answer; empty: not known."""
-        self.behind: list[bytes] = []
-        """What is to be sent behind it."""
-        self.counted = 0
-        """How many of these are in `size`."""
-        self.size = 0
-        """Bytes that are to be sent behind it."""
 
 
 class Connection(asyncio.Protocol):
@@ -101,7 +58,6 @@ class Connection(asyncio.Protocol):
         "_tired",
         "_transport",
         "_unread",
-        "_withheld",
         "client_id",
         "closed",
         "counted",
@@ -154,8 +110,8 @@ class Connection(asyncio.Protocol):
         self._inbox = Inbox()
         self._out: list[bytes] = []
         """What is to be sent next."""
-        self._blocked: deque[Owed] = deque()
-        """Answers that are not known yet, in the order in which they are owed."""
+        self._blocked = Withheld()
+        """Answers that are not known yet, and what waits behind them."""
         self._ready = self._out
         """What can be written: all of `_out`, or what comes before the first answer that is not known."""
         self._queued = False
@@ -165,8 +121,6 @@ class Connection(asyncio.Protocol):
         self._on_writable: Callable[[], None] | None = None
         self._unread: Unread | None = None
         """What the peer has not read, if it is more than next to nothing."""
-        self._withheld = 0
-        """Bytes that wait behind answers which are not known, as far as they are counted."""
         self._held_back = False
         """Whether that is so much that nothing more is read from it."""
         self._tired = False
@@ -398,23 +352,15 @@ class Connection(asyncio.Protocol):
 
     def owe(self) -> Owed:
         """Keep the next place for an awaited answer: whatever is sent from now on goes behind it."""
-        owed = Owed()
-        self._count_withheld()
-        self._blocked.append(owed)
+        owed = self._blocked.owe()
         self._out = owed.behind
         return owed
 
     def give(self, owed: Owed, packet: bytes) -> None:
         """Send the answer that a place was kept for, as soon as those before it are known."""
         owed.packet = packet
-        self._count_withheld()
-        blocked = self._blocked
-        while blocked and blocked[0].packet:
-            known = blocked.popleft()
-            self._withheld -= known.size
-            self._ready.append(known.packet)
-            self._ready += known.behind
-        if not blocked:
+        self._ready += self._blocked.release()
+        if not self._blocked:
             self._out = self._ready
         if self.counted:
             self._gateway.budget.note(self)
@@ -426,16 +372,7 @@ class Connection(asyncio.Protocol):
     @property
     def withheld(self) -> int:
         """Give the bytes that wait behind answers which are not known."""
-        self._count_withheld()
-        return self._withheld
-
-    def _count_withheld(self) -> None:
-        if self._blocked:
-            last = self._blocked[-1]
-            size = sum(map(len, islice(last.behind, last.counted, None)))
-            last.counted = len(last.behind)
-            last.size += size
-            self._withheld += size
+        return self._blocked.weigh()
 
     def when_writable(self, callback: Callable[[], None]) -> None:
         """Call back once the peer has read what it was sent: at once, or in a later turn."""
@@ -450,7 +387,7 @@ class Connection(asyncio.Protocol):
         self._queued = False
         if self.closed:
             return False
-        if self._blocked and self.withheld > SMALL:
+        if self._blocked and self._blocked.weigh() > SMALL:
             self._gateway.budget.note(self)
         if not out:
             return False
@@ -481,7 +418,7 @@ class Connection(asyncio.Protocol):
     def weight(self) -> int:
         """Give the bytes that are held for it."""
         unread = self._unread.size if self._unread is not None else 0
-        return self._decoder.pending + self._inbox.size + unread + self._withheld + self.kept
+        return self._decoder.pending + self._inbox.size + unread + self._blocked.size + self.kept
 
     @property
     def holding(self) -> str:
@@ -490,7 +427,7 @@ class Connection(asyncio.Protocol):
             "a packet that is not complete": self._decoder.pending,
             "requests that are not processed": self._inbox.size,
             "answers that are not read": self._unread.size if self._unread is not None else 0,
-            "answers that wait for earlier ones": self._withheld,
+            "answers that wait for earlier ones": self._blocked.size,
             "reports and lists that are to be sent": self.kept,
         }
         return max(parts, key=parts.__getitem__)
@@ -555,6 +492,5 @@ class Connection(asyncio.Protocol):
         self._out.clear()
         self._ready.clear()
         self._blocked.clear()
-        self._withheld = 0
         self._out = self._ready
         self._on_writable = None

@@ -7,7 +7,7 @@ from collections import deque
 from itertools import islice
 from typing import Final
 
-from protocol import AdminCommand, Fault, Packet
+from protocol import AdminCommand, Fault, Packet, PacketType
 
 MAX_MESSAGES: Final = 1024
 """Requests beyond which a connection is not read from."""
@@ -17,6 +17,32 @@ OVERHEAD: Final = 256
 """Bytes that a request takes beside those of its arguments."""
 
 Message = Packet | AdminCommand | Fault
+
+PIPELINED: Final = frozenset(
+    {
+        PacketType.CAN_DO,
+        PacketType.CAN_DO_TIMEOUT,
+        PacketType.CANT_DO,
+        PacketType.RESET_ABILITIES,
+        PacketType.SET_CLIENT_ID,
+        PacketType.SUBMIT_JOB,
+        PacketType.SUBMIT_JOB_BG,
+        PacketType.SUBMIT_JOB_HIGH,
+        PacketType.SUBMIT_JOB_HIGH_BG,
+        PacketType.SUBMIT_JOB_LOW,
+        PacketType.SUBMIT_JOB_LOW_BG,
+        PacketType.SUBMIT_JOB_EPOCH,
+        PacketType.SUBMIT_REDUCE_JOB,
+        PacketType.SUBMIT_REDUCE_JOB_BACKGROUND,
+        PacketType.WORK_STATUS,
+        PacketType.WORK_DATA,
+        PacketType.WORK_WARNING,
+        PacketType.WORK_COMPLETE,
+        PacketType.WORK_FAIL,
+        PacketType.WORK_EXCEPTION,
+    }
+)
+"""Requests that need not wait for earlier answers: the table answers them in order, or nobody does."""
 
 
 class Inbox(deque[Message]):

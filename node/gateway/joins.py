@@ -16,8 +16,9 @@ import msgspec
 import structlog
 
 from cluster.jobs import Job, Joined, Refused, Session, Submit
-from node.gateway.connection import Connection, Owed
+from node.gateway.connection import Connection
 from node.gateway.holders import Verdict
+from node.gateway.withheld import Owed
 from protocol import encode_job_created
 
 if TYPE_CHECKING:

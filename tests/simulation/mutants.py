@@ -1220,8 +1220,8 @@ MUTANTS = (
     ),
     Mutant(
         "answers that wait for earlier ones do not count",
-        "node/gateway/connection.py",
-        "            self._withheld += size\n",
+        "node/gateway/withheld.py",
+        "            self.size += size\n",
         "            pass\n",
     ),
     Mutant(
