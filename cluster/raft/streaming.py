@@ -43,6 +43,7 @@ class SnapshotSender:
         "_quiet",
         "_repeated",
         "_resend_ticks",
+        "_resent",
         "_window",
         "idle",
         "meta",
@@ -67,6 +68,8 @@ class SnapshotSender:
         self._window = window
         self._resend_ticks = resend_ticks
         self._quiet = 0
+        self._resent = False
+        """Whether all that is under way was sent again since the receiver last made progress."""
         self._repeated = -1
         """The offset of the last piece that was sent again because those behind it came without it."""
         self._end: int | None = None
@@ -102,6 +105,7 @@ class SnapshotSender:
         more = bool(self.under_way) and self.under_way[0].end <= offset
         if more:
             self.idle = self._quiet = 0
+            self._resent = False
         # The last piece stays until the snapshot is installed: its acknowledgement may be lost.
         while self.under_way and self.under_way[0].end <= offset and not self.under_way[0].done:
             self.under_way.popleft()
@@ -126,6 +130,9 @@ class SnapshotSender:
         if self._quiet < self._resend_ticks:
             return ()
         self._quiet = 0
+        if self._resent:
+            return (self.under_way[0],)  # it only asks: a receiver that is slow is not to be sent everything twice
+        self._resent = True
         return tuple(self.under_way)
 
 

@@ -156,6 +156,31 @@ class TestAWorker:
         scene.wait(0.1)
         assert (worker.hears(), client.hears()) == ([], [])
 
+    def test_whose_time_was_over_has_the_job_anew_and_not_as_before(self, scene):
+        worker = scene.cluster["c"].peer().say(P.CAN_DO_TIMEOUT, b"f", b"1")
+        scene.wait(0.05)
+        client = scene.submits("a", b"f")
+        ((_, handle),) = client.hears()
+        worker.say(P.GRAB_JOB)
+        scene.wait(0.05)
+        assert worker.hears()[-1][0] is P.JOB_ASSIGN
+        scene.lags()
+        scene.wait(1.1)
+        worker.say(P.PRE_SLEEP)
+        scene.wait(0.05)
+        scene.is_given_the_table()
+        assert worker.hears() == [(P.NOOP,)]
+        worker.say(P.WORK_COMPLETE, handle, b"late")
+        scene.wait(0.02)
+        assert [kind for kind, *_ in worker.hears()] == [P.ERROR]
+        assert client.hears() == []
+        worker.say(P.GRAB_JOB)
+        scene.wait(0.02)
+        assert worker.hears()[-1][:2] == (P.JOB_ASSIGN, handle)
+        worker.say(P.WORK_COMPLETE, handle, b"in time")
+        scene.wait(0.2)
+        assert client.hears() == [(P.WORK_COMPLETE, handle, b"in time")]
+
     def test_whose_end_the_table_has_seen_has_told_it_to_all_who_listened(self, scene):
         worker = scene.worker("c", b"f")
         client = scene.submits("c", b"f", unique=b"u")

@@ -1407,6 +1407,12 @@ MUTANTS = (
         "snapshots",
     ),
     Mutant(
+        "all that a slow receiver has not acknowledged is sent again and again",
+        "cluster/raft/streaming.py",
+        "        self._resent = True\n        return",
+        "        return",
+    ),
+    Mutant(
         "a leader whose disk hangs leads on",
         "cluster/raft/stalling.py",
         "due=log.stable < log.last_index",

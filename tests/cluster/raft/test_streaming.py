@@ -77,6 +77,13 @@ class TestSender:
         assert stream.acknowledged(pieces[1].end)
         assert stream.gap(pieces[1].end) == (pieces[2],)
 
+    def test_what_is_sent_again_in_vain_is_only_asked_after_until_there_is_progress(self):
+        stream, source = sender(resend_ticks=1), {"data": b"abcdefghijkl", "read": []}
+        pieces = tuple(feed(stream, source) for _ in range(3))
+        assert [stream.tick() for _ in range(3)] == [pieces, pieces[:1], pieces[:1]]
+        stream.acknowledged(pieces[0].end)
+        assert [stream.tick() for _ in range(2)] == [pieces[1:], pieces[1:2]]
+
     def test_progress_ends_the_idleness(self):
         stream, source = sender(resend_ticks=100), {"data": b"abcdefgh", "read": []}
         feed(stream, source)
