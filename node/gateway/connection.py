@@ -151,8 +151,7 @@ class Connection(asyncio.Protocol):
         driver.in_turn = True
         try:
             messages = self._decoder.feed(data)
-            pending = self._decoder.pending
-            if pending:
+            if self._decoder.pending:
                 self._wait_for_rest(len(data))
             count = len(messages)
             self._quota -= count
@@ -162,7 +161,7 @@ class Connection(asyncio.Protocol):
                 done = self._process(messages if self._quota >= 0 else messages[:QUOTA])
                 if done < count and not self.closed:
                     self._inbox.put(messages[done:])
-            if pending > SMALL or self.counted or self._inbox:
+            if self.counted or self._inbox:
                 gateway.budget.note(self)
             if self._quota < 0 and not self._tired:
                 self._tired = True
@@ -174,7 +173,6 @@ class Connection(asyncio.Protocol):
                 or gateway.overloaded
                 or self.waiting > MAX_WAITING
                 or self.submitted > MAX_SUBMITTED
-                or pending > PART
             ):
                 self.regulate()
         finally:
@@ -240,10 +238,15 @@ class Connection(asyncio.Protocol):
         """Note that of what was received last, so many bytes, the end belongs to a packet that is not complete."""
         gateway = self._gateway
         now, timeout = gateway.time(), gateway.transfer_timeout
-        begun_before = self._decoder.pending > received
+        pending = self._decoder.pending
+        begun_before = pending > received
         self._packet_deadline = (
             extended(self._packet_deadline, received, now, timeout) if begun_before else now + timeout
         )
+        if pending > SMALL:
+            gateway.budget.note(self)
+            if pending > PART:
+                self.regulate()
 
     def _other(self, message: Message) -> None:
         if isinstance(message, Fault):
@@ -385,11 +388,9 @@ class Connection(asyncio.Protocol):
         """Write what has gathered, in one piece; tell whether there was anything."""
         out = self._ready
         self._queued = False
-        if self.closed:
-            return False
-        if self._blocked and self._blocked.weigh() > SMALL:
-            self._gateway.budget.note(self)
-        if not out:
+        if not out or self.closed:
+            if self._blocked and self._blocked.weigh() > SMALL:
+                self._gateway.budget.note(self)
             return False
         data = out[0] if len(out) == 1 else b"".join(out)
         out.clear()
