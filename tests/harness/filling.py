@@ -13,6 +13,10 @@ BATCH = 8
 """Jobs that are under way at a time."""
 
 
+IN_A_ROW = 25
+"""Refusals, 0.1 s apart: a node gives back what was freed once a second, and then takes another look."""
+
+
 async def fill(client: Client, function: bytes, workload: bytes, *, most: int = 10_000) -> tuple[list[bytes], bytes]:
     """Submit until a job is refused; return the handles of those that were taken, and the reason of the refusal.
 
@@ -34,6 +38,26 @@ async def fill(client: Client, function: bytes, workload: bytes, *, most: int = 
         if refusals:
             return taken, refusals[0]
     raise AssertionError(f"{most} jobs were taken, and none refused")
+
+
+async def fill_up(client: Client, function: bytes, workload: bytes) -> tuple[list[bytes], bytes]:
+    """Submit until nothing more is taken for a while, though what was freed meanwhile is given back; return as `fill`.
+
+    Nor is there room then for anything that comes a moment later.
+    """
+    taken: list[bytes] = []
+    refusals: list[bytes] = []
+
+    async def refused_in_a_row() -> int:
+        more, text = await fill(client, function, workload)
+        taken.extend(more)
+        if more:
+            refusals.clear()
+        refusals.append(text)
+        return len(refusals)
+
+    await eventually(refused_in_a_row, lambda row: row > IN_A_ROW, within=60.0, every=0.1)
+    return taken, refusals[-1]
 
 
 async def refusal(client: Client, function: bytes) -> bytes:
