@@ -67,6 +67,23 @@ class TestASessionOfTheLastIncarnation:
         assert other.hears() == []
         monkeypatch.undo()
 
+    def test_is_not_sent_the_result_of_a_worker_here(self, cluster, monkeypatch):
+        client = cluster["c"].peer().say(P.SUBMIT_JOB, b"f", b"", b"in")
+        cluster.settle()
+        ((_, handle),) = client.hears()
+        monkeypatch.setattr(departures, "STEP", 0)
+        restarted = cluster.restart(cluster.kill("c"))
+        cluster.settle_down()
+        other = restarted.peer().say(P.SUBMIT_JOB, b"g", b"", b"")
+        assert other.connection.number == client.connection.number
+        worker = restarted.peer().say(P.CAN_DO, b"f").say(P.GRAB_JOB)
+        cluster.wait(0.05)
+        assert worker.hears()[-1] == (P.JOB_ASSIGN, handle, b"f", b"in")
+        worker.say(P.WORK_DATA, handle, b"part").say(P.WORK_COMPLETE, handle, b"result")
+        cluster.wait(0.1)
+        assert [event[0] for event in other.hears()] == [P.JOB_CREATED]
+        monkeypatch.undo()
+
     def test_is_not_asked_what_became_of_its_job(self, cluster, monkeypatch):
         """Its worker's node is another one now, and would not answer."""
         scene = Scene(cluster, "c")
