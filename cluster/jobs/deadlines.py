@@ -16,20 +16,21 @@ _NUMBER: Final = (1 << _SHIFT) - 1
 class Deadlines:
     """Times in order, and for each the number of its job: one integer for both, in chunks that are quick to change."""
 
-    __slots__ = ("_chunks", "_lasts")
+    __slots__ = ("_lasts", "chunks")
 
     def __init__(self) -> None:
-        self._chunks: list[list[int]] = []
+        self.chunks: list[list[int]] = []
+        """Empty when there is no deadline."""
         self._lasts: list[int] = []
         """The last entry of each chunk."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._chunks))
+        return sum(map(len, self.chunks))
 
     def set(self, when: int, number: int) -> None:
         """Note that something is to happen to this job at this time."""
         entry = when << _SHIFT | number
-        chunks, lasts = self._chunks, self._lasts
+        chunks, lasts = self.chunks, self._lasts
         if not lasts:
             chunks.append([entry])
             lasts.append(entry)
@@ -52,20 +53,20 @@ class Deadlines:
         """Note that it is not to happen any more."""
         entry = when << _SHIFT | number
         at = bisect_left(self._lasts, entry)
-        chunk = self._chunks[at]
+        chunk = self.chunks[at]
         position = bisect_left(chunk, entry)
         assert chunk[position] == entry
         del chunk[position]
         if not chunk:
-            del self._chunks[at], self._lasts[at]
+            del self.chunks[at], self._lasts[at]
         elif position == len(chunk):
             self._lasts[at] = chunk[-1]
 
     def pop(self, now: int) -> int | None:
         """Take out the job whose time came first and give its number, None when no job's time has come."""
-        if not self._chunks:
+        if not self.chunks:
             return None
-        first = self._chunks[0][0]
+        first = self.chunks[0][0]
         if first >> _SHIFT > now:
             return None
         self.lift(first >> _SHIFT, first & _NUMBER)
@@ -73,4 +74,4 @@ class Deadlines:
 
     def next(self) -> int | None:
         """Give the earliest time at which something is due; None: nothing is."""
-        return self._chunks[0][0] >> _SHIFT if self._chunks else None
+        return self.chunks[0][0] >> _SHIFT if self.chunks else None

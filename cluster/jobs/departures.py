@@ -39,12 +39,6 @@ class Departures(Lifecycle):
         """Give the time at which an entry is wanted though nobody has anything to say; None: never."""
         return 0 if self.departing else super().next_deadline()
 
-    def _begin_step(self) -> None:
-        """Go on with what is departing, as far as this entry goes."""
-        self._left = STEP
-        if self.departing:
-            self._depart()
-
     def _end_node(self, node: Node) -> None:
         """End an incarnation, and all of its sessions."""
         node.up = node.audible = False

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from cluster.jobs import commands as c
+from cluster.jobs import departures
 from cluster.jobs.effects import (
     Assigned,
     Concluded,
@@ -89,8 +90,11 @@ class JobTable(Names):
     def apply(self, proposal: c.Proposal) -> list[Effect]:
         """Apply one entry and return what the audience's node has to do about it, in order."""
         self.now = max(self.now, proposal.time)
-        self._begin_step()
-        self._fall_due()
+        self._left = departures.STEP
+        if self.departing:
+            self._depart()
+        if self.deadlines.chunks:
+            self._fall_due()
         handlers = self._handlers
         for batch in proposal.batches:
             node = self._admit(batch)
@@ -237,7 +241,7 @@ class JobTable(Names):
             if node.audible:
                 node.effects.append(Refused(command.session, Refusal.NO_ROOM, ticket=command.ticket))
             return
-        function = self._make_function(command.function)
+        function = self.functions.get(command.function) or self._make_function(command.function)
         if function is None:
             if node.audible:
                 node.effects.append(Refused(command.session, Refusal.TOO_MANY_FUNCTIONS, ticket=command.ticket))

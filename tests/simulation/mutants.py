@@ -1668,8 +1668,8 @@ MUTANTS = (
     ),
     Mutant(
         "all sessions of a node end in one entry",
-        "cluster/jobs/departures.py",
-        "        self._left = STEP\n",
+        "cluster/jobs/table.py",
+        "        self._left = departures.STEP\n",
         "        self._left = 1 << 60\n",
     ),
     Mutant(
