@@ -171,6 +171,7 @@ class Leadership:
 
     def persisted(self) -> None:
         """Count this node's own copy: more of its log is durable."""
+        self.room.persisted()
         self._commit()
 
     def flush(self) -> None:

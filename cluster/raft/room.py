@@ -24,7 +24,17 @@ SHARE: Final = 64
 class Room:
     """The room of one leader in one term."""
 
-    __slots__ = ("_allowance", "_followers", "_laggard", "_server", "_shipping", "_sizes", "_uncommitted")
+    __slots__ = (
+        "_allowance",
+        "_followers",
+        "_laggard",
+        "_most",
+        "_server",
+        "_shipping",
+        "_sizes",
+        "_uncommitted",
+        "_unwritten",
+    )
 
     def __init__(self, server: Server, followers: Mapping[str, Progress], shipping: Shipping) -> None:
         self._server = server
@@ -33,6 +43,9 @@ class Room:
         self._sizes: deque[tuple[int, int]] = deque()
         """(index, bytes) of what was proposed in this term and is not committed."""
         self._uncommitted = 0
+        self._unwritten = 0
+        """About how many bytes of the log are not on this node's own disk yet."""
+        self._most = server.config.max_uncommitted_bytes
         self._allowance: int | None = None
         """What may be proposed in this tick for the sake of members that lag; None: whatever the other bounds allow."""
         self._laggard = ""
@@ -40,9 +53,8 @@ class Room:
     @property
     def left(self) -> int:
         """How many bytes may be proposed now; one proposal of any size while this is above 0."""
-        server = self._server
-        log = server.log
-        left = server.config.max_uncommitted_bytes - max(self._uncommitted, log.bytes_after(log.stable))
+        waiting = max(self._unwritten, self._uncommitted)
+        left = self._most - waiting
         return left if self._allowance is None else min(left, self._allowance)
 
     @property
@@ -56,6 +68,7 @@ class Room:
         """Note that something was proposed."""
         self._sizes.append((index, size))
         self._uncommitted += size
+        self._unwritten += size
         if self._allowance is not None:
             self._allowance -= size
 
@@ -63,6 +76,11 @@ class Room:
         """Note that everything up to `index` is committed."""
         while self._sizes and self._sizes[0][0] <= index:
             self._uncommitted -= self._sizes.popleft()[1]
+
+    def persisted(self) -> None:
+        """Note that more of the log is on this node's own disk."""
+        log = self._server.log
+        self._unwritten = log.bytes_after(log.stable)
 
     def tick(self) -> None:
         """Let a tick pass: see who lags, and allow what may be proposed until the next one."""

@@ -1350,6 +1350,7 @@ MUTANTS = (
         "cluster/raft/room.py",
         "if base <= lacks < needed:",
         "if not base <= lacks:",
+        "floods",
     ),
     Mutant(
         "followers drop the log whatever their leader says is needed",
@@ -1390,8 +1391,8 @@ MUTANTS = (
     Mutant(
         "what waits for the leader's own disk has no bound",
         "cluster/raft/room.py",
-        "max(self._uncommitted, log.bytes_after(log.stable))",
-        "self._uncommitted",
+        "        self._unwritten += size\n",
+        "",
     ),
     Mutant(
         "a probe carries entries of any size",

@@ -154,7 +154,7 @@ class TestIntake:
         assert g["1"].room > KEPT
 
     def test_is_bounded_by_what_the_own_disk_has_not(self):
-        g = Group("1", "2", "3", max_uncommitted_bytes=5 * ENTRY)
+        g = Group("1", "2", "3", max_uncommitted_bytes=5 * SIZE)
         g.elect("1")
         g.actors["1"].disk.held = True
         propose(g, 5)
@@ -162,7 +162,7 @@ class TestIntake:
         assert g["1"].room == 0
         g.actors["1"].disk.held = False
         g.actors["1"].persist()
-        assert g["1"].room == 5 * ENTRY
+        assert g["1"].room == 5 * SIZE
 
 
 class TestAProbe:
