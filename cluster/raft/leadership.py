@@ -76,7 +76,7 @@ class Leadership:
     def propose(self, data: bytes) -> Position:
         """Append commands."""
         self._refuse_while_transferring()
-        if self.room.left <= 0:
+        if not self.room.takes(len(data)):
             raise OverloadedError(self.room.refusal)
         position = self._append(EntryKind.COMMANDS, data)
         self.room.proposed(position.index, len(data))

@@ -15,10 +15,16 @@ from typing import Final
 from cluster.raft.progress import Progress, ProgressState
 from cluster.raft.server import Server
 from cluster.raft.shipping import PATIENCE, Shipping
+from cluster.raft.store import ENTRY_OVERHEAD
 
 SHARE: Final = 64
 """One of so many parts of what is left of the bound may be proposed in a tick while a member lags behind. At half of
-256 MiB this is 20 MB in a second of ten ticks. It never is nothing, so nobody waits for ever."""
+256 MiB this is 20 MB in a second of ten ticks."""
+LEAST: Final = 16384
+"""It is no less than one of so many parts of the bound (160 KB in a second of ten ticks), so that ends of jobs and the
+like get through while a large table is sent, though the member may need it once more then."""
+SMALL: Final = 64
+"""Bytes of an entry that members that lag do not hold up: one that only tells the time."""
 
 
 class Room:
@@ -53,9 +59,13 @@ class Room:
     @property
     def left(self) -> int:
         """How many bytes may be proposed now; one proposal of any size while this is above 0."""
-        waiting = max(self._unwritten, self._uncommitted)
-        left = self._most - waiting
+        left = self._most - max(self._unwritten, self._uncommitted)
         return left if self._allowance is None else min(left, self._allowance)
+
+    def takes(self, size: int) -> bool:
+        """Tell whether an entry of so many bytes may be proposed now."""
+        small = size <= SMALL and self._most > max(self._unwritten, self._uncommitted)
+        return small or self.left > 0
 
     @property
     def refusal(self) -> str:
@@ -70,7 +80,7 @@ class Room:
         self._uncommitted += size
         self._unwritten += size
         if self._allowance is not None:
-            self._allowance -= size
+            self._allowance -= size + ENTRY_OVERHEAD
 
     def committed(self, index: int) -> None:
         """Note that everything up to `index` is committed."""
@@ -96,7 +106,7 @@ class Room:
         if laggard:
             # What was proposed beyond the last allowance, by an entry that was larger, counts against this one.
             debt = min(self._allowance or 0, 0)
-            self._allowance = debt + max((kept - furthest) // SHARE, 1)
+            self._allowance = debt + max((kept - furthest) // SHARE, kept // LEAST, 1)
         else:
             self._allowance = None
 
