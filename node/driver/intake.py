@@ -23,7 +23,7 @@ from cluster.jobs import (
     propose,
 )
 from cluster.raft import Position, Raft, RefusedError
-from node.driver.gathering import BATCH_BYTES, CROWD, MAX_BATCH, MAX_WRITE_BATCHES, Weighed
+from node.driver.gathering import BATCH_BYTES, CROWD, MAX_BATCH, MAX_BATCH_COMMANDS, MAX_WRITE_BATCHES, Weighed
 
 _PATIENT: Final = frozenset({Finish, Park, Take, Progress, SessionOpen, Can, Identify})
 """Commands that nobody waits for: they can wait for company."""
@@ -31,7 +31,7 @@ _PATIENT: Final = frozenset({Finish, Park, Take, Progress, SessionOpen, Can, Ide
 PROPOSAL_BYTES: Final = 64
 """What an entry holds besides its batches, at the most."""
 MAX_ENTRY: Final = MAX_BATCH + PROPOSAL_BYTES
-"""Bytes of the longest entry: it holds one batch, or several that together are no longer."""
+"""Bytes of the longest entry: it holds one batch, or several that together are no longer, and have no more commands."""
 HEAVY: Final = 256 << 10
 """Bytes from which on the disks are what takes long, if they are of few commands."""
 HEAVY_COMMAND: Final = 4096
@@ -120,9 +120,11 @@ class Intake:
 
     def _fitting(self) -> tuple[int, int]:
         """Tell how many of the batches that wait go into one entry, and what they weigh."""
-        count = weight = 0
-        for _, more in self._waiting:
-            if count and weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH:
+        count = weight = commands = 0
+        for batch, more in self._waiting:
+            commands += len(batch.commands)
+            too_heavy = weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH
+            if count and (too_heavy or commands > MAX_BATCH_COMMANDS):
                 break
             count += 1
             weight += more

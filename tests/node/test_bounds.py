@@ -89,7 +89,7 @@ class TestAnEntry:
     @given(st.lists(st.integers(1, gathering.MAX_BATCH_BYTES), min_size=1, max_size=30))
     def test_is_never_longer_whatever_batches_wait(self, weights):
         waiting = Intake(None, None)
-        waiting._waiting.extend((None, weight) for weight in weights)
+        waiting._waiting.extend((Batch(NAME, 1, 1, []), weight) for weight in weights)
         while waiting._waiting:
             count, weight = waiting._fitting()
             assert weight + count * gathering.BATCH_BYTES + intake.PROPOSAL_BYTES <= intake.MAX_ENTRY

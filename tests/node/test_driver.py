@@ -48,6 +48,27 @@ def engine() -> Engine:
     return engine
 
 
+class TestATurn:
+    def test_applies_so_many_commands_and_leaves_the_rest_to_the_next(self, monkeypatch):
+        """However much a slow disk has made wait: others have their turn in between."""
+        monkeypatch.setattr(timing, "MAX_BATCH_COMMANDS", 2)
+        monkeypatch.setattr(intake, "MAX_BATCH", 1)  # each batch is an entry
+        monkeypatch.setattr(engine_room, "APPLIED", 3)
+        engine = Engine()
+        engine.rest()
+        engine.disk.held = True
+        for number in range(12):
+            engine.driver.propose(create(number))
+        engine.loop.settle()
+        engine.disk.acknowledge()
+        grown = [len(engine.table.functions)]
+        while grown[-1] < 12 and len(grown) < 10:
+            engine.loop.turn()
+            grown.append(len(engine.table.functions))
+        assert grown == [4, 8, 12]
+        assert engine.driver.applied_number == engine.driver.numbered
+
+
 class TestDurability:
     def test_nobody_learns_anything_before_it_is_on_disk(self, engine):
         engine.disk.held = True
@@ -257,7 +278,7 @@ class TestNumbering:
         theirs = decode_proposal(entry.data)
         batch = theirs.batches[0]
         data = encode_proposal(propose(theirs.time, [Batch("n", 1, batch.first, [create(2)])]))
-        engine.driver._apply((Entry(entry.index, entry.term + 1, EntryKind.COMMANDS, data),))
+        engine.driver._apply(Entry(entry.index, entry.term + 1, EntryKind.COMMANDS, data))
         assert list(engine.table.functions) == [b"f2"]
 
 
@@ -331,7 +352,7 @@ class TestFailure:
     def test_an_entry_of_an_unknown_kind_is_never_passed_over(self, engine):
         entry = Entry(engine.raft.applied_index + 1, 1, 99, b"")  # type: ignore[arg-type]
         with pytest.raises(UnknownEntryError, match="of kind 99"):
-            engine.driver._apply((entry,))
+            engine.driver._apply(entry)
 
     def test_an_entry_that_cannot_be_read_stops_the_node(self, engine, monkeypatch):
         engine.disk.held = True

@@ -133,6 +133,12 @@ class TestAnEntry:
             scene.offer(number, weight=weight)
         assert [len(batches) for batches in scene.enter()] == [2, 1, 1, 1]
 
+    def test_holds_no_more_commands_than_a_batch_may(self, scene, monkeypatch):
+        monkeypatch.setattr(module, "MAX_BATCH_COMMANDS", 5)
+        for number, count in ((1, 2), (3, 3), (6, 1), (7, 5), (12, 1)):
+            scene.offer(number, count)
+        assert [sum(count for *_, count in batches) for batches in scene.enter()] == [5, 1, 5, 1]
+
     def test_is_one_of_a_few_in_one_write(self, scene, monkeypatch):
         monkeypatch.setattr(module, "MAX_BATCH", 1)
         for number in range(1, MAX_WRITE_BATCHES + 3):
