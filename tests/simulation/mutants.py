@@ -529,7 +529,7 @@ MUTANTS = (
     Mutant(
         "effects for sessions of an earlier incarnation",
         "node/driver/driver.py",
-        "if effects and self._sink is not None and table.nodes[self.name].incarnation == self.incarnation:",
+        "if effects and self._sink is not None and self.table.nodes[self.name].incarnation == self.incarnation:",
         "if effects and self._sink is not None:",
     ),
     Mutant(
@@ -1117,9 +1117,21 @@ MUTANTS = (
     Mutant(
         "an entry takes in all batches that wait",
         "node/driver/intake.py",
-        "if count and weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH:",
-        "if count and weight < 0:",
+        "            too_heavy = weight + more + (count + 1) * BATCH_BYTES > MAX_BATCH\n",
+        "            too_heavy = weight < 0\n",
         "sizes",
+    ),
+    Mutant(
+        "an entry takes in any number of commands",
+        "node/driver/intake.py",
+        "if count and (too_heavy or commands > MAX_BATCH_COMMANDS):",
+        "if count and too_heavy:",
+    ),
+    Mutant(
+        "all that is committed is applied in one turn",
+        "node/driver/driver.py",
+        "        while committed and count < APPLIED:",
+        "        while committed:",
     ),
     Mutant(
         "an entry is encoded before there is room for it",

@@ -396,7 +396,8 @@ class Network:
             return  # it was still waiting at the other end when the link was lost
         mesh = self._processes.get(to)
         if mesh is not None:
-            if data[0] == Kind.CONSENSUS:
+            # Without a link there, a node does not listen to what still comes.
+            if data[0] == Kind.CONSENSUS and link.other(to) in mesh.peers:
                 self.truth.arrived(link.other(to), to)
             mesh.run(mesh.received, link, lane, data)
 
