@@ -14,8 +14,8 @@ from cluster.jobs import Part, Submit
 
 PART: Final = 512 << 10
 """Bytes of a workload that one command carries at the most."""
-WINDOW: Final = 1 << 20
-"""Bytes of parts that may be on their way to the table at a time."""
+WINDOW: Final = PART
+"""Bytes of parts after which no further one is sent before some are in the table: one part is on its way at a time."""
 
 
 class _Upload:
