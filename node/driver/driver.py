@@ -493,6 +493,7 @@ class Driver(Gathering):
         self._intake.clear()
         self._proposals.clear()
         if standing.leader:
+            self._got_on = self.applied_number, self._loop.time()  # that nobody led has a reason of its own
             self._sending.led()
             if self._urgent or self._gathering or self._closed:
                 self._hurry()
