@@ -265,12 +265,14 @@ class TestUpkeep:
     def test_goes_on_until_it_is_done_once_it_is_quiet(self, start, receiver, entry, mirror, held_connection):
         held_connection.trigger = "PRAGMA freelist_count"  # the last look, after the last row has gone
         thread = start(held_connection)
+        assert held_connection.reached.wait(PATIENCE)  # there was nothing to do at the start
+        held_connection.reached.clear()
+        held_connection.go.set()
         for index in range(1, 15):  # so few bytes that no step of vacuuming is due before
             thread.append([entry(index, data=bytes(1 << 20))], None, receiver.note(index))
         receiver.wait_for(14)
         thread.mirror(mirror(14, compact_to=14), receiver.note("mirror"))
         assert held_connection.reached.wait(PATIENCE)
-        held_connection.go.set()
         thread.close()
         assert len([sql for sql in held_connection.statements if sql.startswith("DELETE FROM log")]) > 2
 
