@@ -26,6 +26,8 @@ class Links:
     def __init__(self, configuration: Configuration, node: str, listener: socket.socket, peers: Peers) -> None:
         """Prepare links for the node with this id. Raises `ConfigurationError` for certificates that cannot be used."""
         settings = configuration
+        self.process = secrets.token_hex(8)
+        """Names this process among all that the node ever had."""
         self._listener = listener
         self._address = bound_address(listener)
         advertised = self._advertised(settings.advertise)
@@ -39,7 +41,7 @@ class Links:
                     name=settings.name,
                     cluster=settings.cluster,
                     port=self._address.port,
-                    instance=secrets.token_hex(8),
+                    instance=self.process,
                     version=VERSION,
                 ),
                 peers,

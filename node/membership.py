@@ -35,7 +35,7 @@ from cluster.raft import Configuration as GroupConfiguration
 from cluster.raft import RefusedError, Standing
 from cluster.storage import Store
 from node.configuration import Configuration
-from node.driver import Driver, Handle, Loop, Offload
+from node.driver import AwakeClock, Driver, Handle, Loop, Offload
 from node.errors import GearmeshError
 from node.peers import Peers
 from node.recovery import FORMATION, Identity, Recovery
@@ -99,6 +99,8 @@ class Membership:
         self._identity = identity
         self._peers = peers
         self._loop = loop
+        self._awake = AwakeClock(loop.time)
+        """How long others have taken is measured by this: a pause of this process is not theirs."""
         self._offload = offload
         self._randrange = randrange
         self._clock = clock
@@ -172,7 +174,7 @@ class Membership:
             self._carry_out()
         self._doubt()
         self._heed_the_clock()
-        if self.reason != self._logged and self._loop.time() - self._since >= WORTH_LOGGING:
+        if self.reason != self._logged and self._awake.time() - self._since >= WORTH_LOGGING:
             self._logged = self.reason
             if self.reason:
                 log.info("waiting", reason=self.reason)
@@ -180,7 +182,7 @@ class Membership:
     def _doubt(self) -> None:
         """Log what is wrong with other members, once for as long as it lasts."""
         doubts = dict(self._machine.doubts()) if isinstance(self._machine, Admission) else {}
-        now = self._loop.time()
+        now = self._awake.time()
         self._doubted = {node: self._doubted.get(node, now) for node in doubts}
         for node, reason in doubts.items():
             if now - self._doubted[node] >= WORTH_DOUBTING:
@@ -189,7 +191,7 @@ class Membership:
 
     def _heed_the_clock(self) -> None:
         """Let another node lead where this one's clock is wrong: delayed jobs and time limits go by the leader's."""
-        driver, machine, now = self._driver, self._machine, self._loop.time()
+        driver, machine, now = self._driver, self._machine, self._awake.time()
         if driver is None or not driver.leads or not isinstance(machine, Admission) or not machine.astray:
             self._next_transfer = now + WORTH_DOUBTING
             return
@@ -312,7 +314,7 @@ class Membership:
                 self._peers.mesh.refuse(node, reason)
             case Report(reason):
                 self.reason = reason
-                self._since = self._loop.time()
+                self._since = self._awake.time()
             case Removed(reason):
                 self.reason = self._logged = reason
                 log.error("removed", reason=reason)
@@ -360,7 +362,7 @@ class Membership:
             self._carry_out()
 
     def _now(self) -> int:
-        return int(self._loop.time() * 1000)
+        return int(self._awake.time() * 1000)
 
     def _wall(self) -> int:
         return int(self._clock() * 1000)

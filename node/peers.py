@@ -94,8 +94,11 @@ class GroupSide(Protocol):
     def linked(self, node: str) -> None:
         """Take note of a new link."""
 
-    def gone(self, node: str) -> None:
-        """Take note that a node's process is not there."""
+    def ended(self, node: str, process: str) -> None:
+        """Take note of proof that a process of a node has ended."""
+
+    def unreachable(self, node: str) -> None:
+        """Take note that a node may have ended."""
 
     def consensus(self, message: Message) -> None:
         """Take a message of consensus."""
@@ -165,10 +168,15 @@ class Peers:
         """Take note of a lost one."""
         self.formation.unlinked(node)
 
-    def gone(self, node: str) -> None:
-        """Take note that a node's process is not there."""
+    def ended(self, node: str, instance: str) -> None:
+        """Take note of proof that a process of a node has ended."""
         if self.group is not None:
-            self.group.gone(node)
+            self.group.ended(node, instance)
+
+    def unreachable(self, node: str) -> None:
+        """Take note that a node may have ended."""
+        if self.group is not None:
+            self.group.unreachable(node)
 
     def received(self, node: str, lane: Lane, data: bytes) -> None:  # noqa: ARG002 - the kind says where it belongs
         """Take one message. One that cannot be read is the end of the link: its sender is not of our kind."""

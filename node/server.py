@@ -288,7 +288,11 @@ class _Server:
             name=found.node,
             incarnation=found.incarnation,
             first=NodeUp(
-                settings.job_handle_prefix.encode(), settings.job_retries, settings.max_packet, settings.max_functions
+                settings.job_handle_prefix.encode(),
+                settings.job_retries,
+                settings.max_packet,
+                settings.max_functions,
+                self._links.process if self._links is not None else "",
             ),
             table=found.table,
             mirror_writer=found.mirror_writer,
@@ -334,10 +338,15 @@ class _Server:
             self._driver.linked(node)
             self._gateway.relay.linked(node)
 
-    def gone(self, node: str) -> None:
-        """Take note that a node's process is not there."""
+    def ended(self, node: str, process: str) -> None:
+        """Take note of proof that a process of a node has ended."""
         if self._driver is not None:
-            self._driver.gone(node)
+            self._driver.ended(node, process)
+
+    def unreachable(self, node: str) -> None:
+        """Take note that a node may have ended."""
+        if self._driver is not None:
+            self._driver.unreachable(node)
 
     def consensus(self, message: Message) -> None:
         """Take a message of consensus."""

@@ -1,21 +1,22 @@
 """The vocabulary of change: every command that a node may bring before the job table, and how commands travel.
 
 Commands are what the replicated log holds. A `Batch` is what one node had to say at one moment; a `Proposal` is the
-batches of several nodes under one clock reading: the data of one log entry. Not for: what the commands do. That is
-`cluster.jobs.table`.
+batches of several nodes under one clock reading: the data of one log entry. A proposal may also hold *decisions*, which
+only a leader makes. Not for: what the commands do. That is `cluster.jobs.table`.
 
 Numbers: `session` names a connection within its node's incarnation, `job` is the job's number in the table. Times are
 milliseconds since the Unix epoch by the leader's clock.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
 from cluster.jobs.errors import UnreadableProposalError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Version of the encoding, written into every proposal; a reader that does not know it must stop."""
 
 
@@ -24,6 +25,17 @@ class Resource(enum.IntEnum):
 
     MEMORY = 1
     DISK = 2
+
+
+class DownReason(enum.IntEnum):
+    """Why a node is down."""
+
+    ENDED = 1
+    """Its process has ended."""
+    SILENT = 2
+    """It has not been heard for too long."""
+    REMOVED = 3
+    """It is no member any more."""
 
 
 class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=1):
@@ -37,6 +49,8 @@ class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     """Bytes of the largest packet that this node takes from its clients; 0: it does not say."""
     max_functions: int = 0
     """How many functions the cluster may know at a time; 0: any number. The newest word holds."""
+    process: str = ""
+    """Names the process that this incarnation lives in; no two processes have the same name. Empty: it has no name."""
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=21):
@@ -51,10 +65,12 @@ class Alarm(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkno
 
 
 class NodeDown(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=2):
-    """Said by the leader of a node that is gone: ends its sessions, if it is still in the incarnation named."""
+    """A node is gone: ends its sessions, if it is still in the incarnation named."""
 
     node: str
     incarnation: int
+    reason: int = 0
+    """A `DownReason`, for people; 0: none is given."""
 
 
 class SessionOpen(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=3):
@@ -215,7 +231,6 @@ class DropFunction(msgspec.Struct, frozen=True, array_like=True, gc=False, forbi
 
 Command = (
     NodeUp
-    | NodeDown
     | SessionOpen
     | SessionClose
     | Identify
@@ -239,6 +254,11 @@ Command = (
 )
 
 
+Decision = NodeDown
+"""What a leader decides for the cluster. A command is numbered, and its node sends it again until it is applied. A
+decision belongs to the one entry that its leader appended, in its term: it is committed with that entry, or never."""
+
+
 class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """Commands of one node, numbered without a gap within the node's incarnation."""
 
@@ -256,15 +276,17 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_un
     time: int
     """The leader's clock."""
     batches: list[Batch]
+    decisions: list[Decision] = []
+    """Applied after the batches: what a node had still proposed counts."""
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Proposal)
 
 
-def propose(time: int, batches: list[Batch]) -> Proposal:
-    """Make the proposal that puts these batches before the table at this time."""
-    return Proposal(FORMAT, time, batches)
+def propose(time: int, batches: list[Batch], decisions: Sequence[Decision] = ()) -> Proposal:
+    """Make the proposal that puts these batches and decisions before the table at this time."""
+    return Proposal(FORMAT, time, batches, list(decisions))
 
 
 def encode_proposal(proposal: Proposal) -> bytes:

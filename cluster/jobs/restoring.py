@@ -93,6 +93,7 @@ def _restore_table(table: JobTable, row: TableRow, payloads: dict[int, bytes]) -
         node.up = each.up
         node.handle_prefix = each.handle_prefix
         node.max_packet = each.max_packet
+        node.process = each.process
         node.alarms = {resource: (found, mark) for resource, found, mark in each.alarms}
         for number, pieces in each.uploads:
             upload = node.uploads[number] = Upload()

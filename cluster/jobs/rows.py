@@ -13,7 +13,7 @@ from cluster.jobs.job import Job, JobState
 from cluster.jobs.sessions import Node, Session
 from cluster.jobs.table import JobTable
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 
 Departing = tuple[str, int, int]
 """The node and incarnation of sessions that are departing; the serial number of one that ended by itself, or 0."""
@@ -53,6 +53,7 @@ class NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     up: bool
     handle_prefix: bytes
     max_packet: int
+    process: str
     alarms: list[tuple[int, int, int]]
     uploads: list[tuple[int, list[int]]]
     """Unfinished uploads: the number of each, and its pieces."""
@@ -155,7 +156,15 @@ def _node_row(node: Node) -> NodeRow:
     alarms = [(resource, *node.alarms[resource]) for resource in sorted(node.alarms)]
     uploads = [(number, upload.pieces) for number, upload in sorted(node.uploads.items())]
     return NodeRow(
-        node.name, node.incarnation, node.last, node.up, node.handle_prefix, node.max_packet, alarms, uploads
+        node.name,
+        node.incarnation,
+        node.last,
+        node.up,
+        node.handle_prefix,
+        node.max_packet,
+        node.process,
+        alarms,
+        uploads,
     )
 
 

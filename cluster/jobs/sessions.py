@@ -71,6 +71,7 @@ class Node:
         "last",
         "max_packet",
         "name",
+        "process",
         "sessions",
         "up",
         "uploads",
@@ -88,6 +89,8 @@ class Node:
         self.handle_prefix = b""
         self.max_packet = 0
         """Bytes of the largest packet that it takes; 0: not known."""
+        self.process = ""
+        """The process that this incarnation lives in; empty: it has no name."""
         self.alarms: dict[int, tuple[int, int]] = {}
         """What it has too little of: a `Resource`, how much was found, and the mark."""
         self.sessions: dict[int, Session] = {}

@@ -62,7 +62,6 @@ class JobTable(Names):
         """A node that is up and has too little of a `Resource`: no new job is taken. None: all have enough."""
         self._handlers: dict[type, Callable[[Node, Any], None]] = {
             c.NodeUp: self._node_up,
-            c.NodeDown: self._node_down,
             c.SessionOpen: self._session_open,
             c.SessionClose: self._session_close,
             c.Identify: self._identify,
@@ -104,6 +103,8 @@ class JobTable(Names):
             for command in fresh:
                 handlers[type(command)](node, command)
             node.last = max(node.last, batch.first + len(batch.commands) - 1)
+        for decision in proposal.decisions:
+            self._node_down(decision)
         listening = self.nodes.get(self.audience) if self.audience is not None else None
         if listening is None or not listening.effects:
             return []
@@ -142,12 +143,13 @@ class JobTable(Names):
         node.up = True
         node.handle_prefix = command.handle_prefix
         node.max_packet = command.max_packet
+        node.process = command.process
         self.job_retries = command.job_retries
         self.max_functions = command.max_functions
 
-    def _node_down(self, speaker: Node, command: c.NodeDown) -> None:
-        node = self.nodes.get(command.node)
-        if node is not None and node.incarnation == command.incarnation and node is not speaker:
+    def _node_down(self, decision: c.NodeDown) -> None:
+        node = self.nodes.get(decision.node)
+        if node is not None and node.incarnation == decision.incarnation:
             self._end(node)
 
     def _end(self, node: Node) -> None:

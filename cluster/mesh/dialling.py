@@ -6,13 +6,14 @@ Not for: what is said on a connection (`cluster.mesh.encounter`), or which addre
 import asyncio
 import errno
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 import aiohttp
 import structlog
 from yarl import URL
 
+from cluster.mesh import liveness
 from cluster.mesh.certificates import Certificates
 from cluster.mesh.connection import Connection
 from cluster.mesh.errors import (
@@ -25,6 +26,7 @@ from cluster.mesh.errors import (
     RefusedError,
 )
 from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
+from cluster.mesh.liveness import LivenessConnection
 from cluster.mesh.peer import Address
 from cluster.mesh.reception import PATH
 from cluster.mesh.refusals import Refusals
@@ -265,13 +267,30 @@ class Dialler:
         target.trouble = reason
         self._refusals.report(str(target.address), reason, **details)
 
-    async def _dial(self, target: Target) -> None:
-        address = target.address
+    async def open_liveness(
+        self, address: Address, header: str, lost: Callable[[LivenessConnection, bool], None]
+    ) -> LivenessConnection | None:
+        """Open a liveness connection; None when that cannot be done now."""
+        try:
+            async with asyncio.timeout(self._timing.handshake):
+                upgraded, transport = await self._upgrade(address, liveness.PATH, {liveness.HEADER: header})
+        except (MeshError, OSError, ValueError, TimeoutError, aiohttp.ClientError) as error:
+            _log.debug("liveness_failed", address=str(address), error=str(error) or type(error).__name__)
+            return None
+        connection = LivenessConnection(transport, lost)
+        connection.closed.add_done_callback(upgraded.release)
+        return connection
+
+    async def _upgrade(
+        self, address: Address, path: str, headers: dict[str, str] | None = None
+    ) -> tuple[_Upgraded, asyncio.Transport]:
+        """Connect, and have a WebSocket opened."""
         context = None if self._certificates is None else self._certificates.for_dialling()
-        url = URL.build(scheme="ws" if context is None else "wss", host=address.host, port=address.port, path=PATH)
+        url = URL.build(scheme="ws" if context is None else "wss", host=address.host, port=address.port, path=path)
         upgraded = await self._session.ws_connect(
             url,
             ssl=True if context is None else context,
+            headers=headers,
             autoping=False,
             autoclose=False,
             max_msg_size=MAX_HANDSHAKE_FRAME,
@@ -280,7 +299,11 @@ class Dialler:
         if upgraded.transport is None or upgraded.transport.is_closing():
             upgraded.release(None)
             raise ClosedError("the connection was closed")
-        connection = Connection(upgraded.transport, Role.DIALLER)
+        return upgraded, upgraded.transport
+
+    async def _dial(self, target: Target) -> None:
+        upgraded, transport = await self._upgrade(target.address, PATH)
+        connection = Connection(transport, Role.DIALLER)
         connection.closed.add_done_callback(upgraded.release)
         try:
             await self._owner.meet(connection, target)

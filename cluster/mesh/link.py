@@ -14,7 +14,17 @@ from cluster.mesh.connection import Connection
 from cluster.mesh.errors import ClosedError, MeshError
 from cluster.mesh.outbox import Drop, Outbox
 from cluster.mesh.peer import Address, Lane, Peer
-from cluster.mesh.records import Acquaintances, Control, Goodbye, Inbox, Ping, Pong, Refusal, encode_control
+from cluster.mesh.records import (
+    Acquaintances,
+    Control,
+    Goodbye,
+    Inbox,
+    OpenLiveness,
+    Ping,
+    Pong,
+    Refusal,
+    encode_control,
+)
 from cluster.mesh.seal import Seal
 from cluster.mesh.settings import Limits, Timing
 
@@ -27,6 +37,9 @@ class LinkOwner(Protocol):
 
     def link_ended(self, link: "Link", error: MeshError) -> None:
         """Take note that the link is lost, once."""
+
+    def liveness_wanted(self, link: "Link", nonce: bytes) -> None:
+        """Open a liveness connection for a link."""
 
     def acquaintances_told(self, link: "Link", told: Acquaintances) -> None:
         """Take note of whom the peer is linked to."""
@@ -58,7 +71,7 @@ class Link:
         self.connection = connection
         self.farewell: Goodbye | Refusal | None = None
         """What the peer said last, if it did."""
-        self._outgoing, self._incoming = seals
+        self.seals = self._outgoing, self._incoming = seals
         self._owner = owner
         self._timing = timing
         self._loop = asyncio.get_running_loop()
@@ -158,6 +171,9 @@ class Link:
             case Acquaintances():
                 if not self._ended:
                     self._owner.acquaintances_told(self, word)
+            case OpenLiveness():
+                if not self._ended:
+                    self._owner.liveness_wanted(self, word.nonce)
             case Goodbye():
                 self.farewell = word
                 raise ClosedError("it said goodbye")

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-import msgspec
 import structlog
 
 from cluster.mesh.certificates import Certificates
@@ -30,6 +29,7 @@ from cluster.mesh.link import Link
 from cluster.mesh.outbox import Drop
 from cluster.mesh.pairing import Pairing
 from cluster.mesh.peer import Address, Introduction, Lane, MeshEvents, Peer
+from cluster.mesh.processes import Processes
 from cluster.mesh.reception import Arrival, Reception
 from cluster.mesh.records import Acquaintance, Acquaintances, Goodbye, Refusal
 from cluster.mesh.refusals import Refusals
@@ -39,14 +39,6 @@ _log: Final = structlog.get_logger()
 
 
 _ANY_HOST: Final = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not bound to
-
-_LOSSES: Final = 256
-"""How many lost nodes are remembered."""
-
-
-class _Loss(msgspec.Struct, frozen=True):
-    instance: str
-    evidence: Address | None
 
 
 class Mesh:
@@ -84,8 +76,6 @@ class Mesh:
         self._links: dict[str, Link] = {}
         self._peers: dict[str, Peer] = {}
         self._parting: set[Link] = set()
-        self._lost: dict[str, _Loss] = {}
-        """Nodes whose links are lost, and of whom it is not known whether they are gone."""
         self._held: dict[str, tuple[float, str]] = {}
         """Until when a node is refused, and why."""
         self._drops = Drops()
@@ -100,9 +90,16 @@ class Mesh:
         self._dialler = Dialler(
             self, self._certificates, self._refusals, self._timing, self._limits.acquaintances, self._chance
         )
+        self._processes = Processes(self._events, self._dialler.open_liveness)
         self._listens_at = plain(listener.getsockname()[0])
         self._reception = Reception(
-            listener, self._greet, self._certificates, self._refusals, self._timing, self._limits
+            listener,
+            self._greet,
+            self._processes.arrived,
+            self._certificates,
+            self._refusals,
+            self._timing,
+            self._limits,
         )
         self._reception.start()
 
@@ -138,6 +135,7 @@ class Mesh:
         link = self._links.get(node)
         if link is not None:
             self._drop(link)
+            self._processes.dropped(node)
             self._part(link, Refusal(reason))
             self._refusals.report(str(link.peer.address), reason, node=node)
             self._loop.call_soon(self._tell_down, node)
@@ -162,6 +160,7 @@ class Mesh:
         endings = [link.connection.closed for link in self._parting]
         if endings:
             await asyncio.wait(endings, timeout=2 * self._timing.linger)
+        await self._processes.close()
         for link in self._parting:
             link.connection.abort()
         await self._dialler.close()
@@ -258,9 +257,6 @@ class Mesh:
         before = self._links.get(other.node)
         if before is not None:
             before.connection.end(ClosedError("a new link takes its place"))
-        loss = self._lost.pop(other.node, None)
-        if loss is not None and loss.instance != other.instance:
-            self._gone(other.node)
         link = Link(
             meeting.number,
             peer,
@@ -275,6 +271,7 @@ class Mesh:
         self._pairing.taken(other, meeting.number)
         self._links[other.node] = link
         self._peers[other.node] = peer
+        self._processes.linked(link)
         _log.info("link_up", node=other.node, address=str(peer.address), dialled=peer.dialled, version=other.version)
         self._events.link_up(peer)
         self._introduce(link)
@@ -300,16 +297,15 @@ class Mesh:
         node = link.node
         _log.info("link_down", node=node, address=str(link.peer.address), reason=str(error))
         self._events.link_down(node)
-        if isinstance(link.farewell, Goodbye):
-            self._gone(node)
-        elif not isinstance(link.farewell, Refusal):
-            if len(self._lost) >= _LOSSES:
-                del self._lost[next(iter(self._lost))]
-            self._lost[node] = _Loss(link.peer.introduction.instance, link.evidence)
-            if link.evidence is not None:
-                self._dialler.dial(link.evidence, asked=False)
+        self._processes.lost(link)
+        if link.farewell is None and link.evidence is not None:
+            self._dialler.dial(link.evidence, asked=False)
         self._dialler.dial(link.peer.address, asked=False)
         self._dialler.lost(node, self._loop.time() - link.peer.since)
+
+    def liveness_wanted(self, link: Link, nonce: bytes) -> None:
+        """Open a liveness connection for a link that this node dialled."""
+        self._processes.wanted(link, nonce)
 
     def acquaintances_told(self, link: Link, told: Acquaintances) -> None:
         """Dial those whom a peer is linked to and this node is not."""
@@ -337,14 +333,8 @@ class Mesh:
         return 0.0 if node not in self._held else self._held[node][0] - self._loop.time()
 
     def host_refuses(self, address: Address) -> None:
-        """Take note that nobody listens where a node was: its process has ended."""
-        for node in [node for node, loss in self._lost.items() if loss.evidence == address]:
-            del self._lost[node]
-            self._gone(node)
-
-    def _gone(self, node: str) -> None:
-        _log.info("node_gone", node=node)
-        self._events.gone(node)
+        """Take note that connections are refused at an address."""
+        self._processes.refused(address)
 
     def _tell_down(self, node: str) -> None:
         if not self._closing:

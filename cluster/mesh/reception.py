@@ -15,9 +15,11 @@ from typing import Final
 
 from aiohttp import web
 
+from cluster.mesh import liveness
 from cluster.mesh.certificates import Certificates
 from cluster.mesh.connection import Connection, plain
 from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
+from cluster.mesh.liveness import LivenessConnection
 from cluster.mesh.refusals import Refusals
 from cluster.mesh.settings import Limits, Timing
 from cluster.mesh.threshold import Threshold
@@ -85,14 +87,19 @@ class Reception:
         self,
         listener: socket.socket,
         greet: Callable[[Connection, Arrival], Awaitable[bool]],
+        watch: Callable[[asyncio.Transport, str], LivenessConnection | None],
         certificates: Certificates | None,
         refusals: Refusals,
         timing: Timing,
         limits: Limits,
     ) -> None:
-        """Prepare; `greet` is awaited with each connection that asks for a link, and tells whether it is one."""
+        """Prepare; `greet` is awaited with each connection that asks for a link, and tells whether it is one.
+
+        `watch` is given each that is to be a liveness connection, and what its request says; None: it is refused.
+        """
         self._listener = listener
         self._greet = greet
+        self._watch = watch
         self._certificates = certificates
         self._refusals = refusals
         self._timing = timing
@@ -191,7 +198,8 @@ class Reception:
         arrival = self._arrivals.get(request.protocol)
         upgrade = web.WebSocketResponse(compress=False, autoping=False, max_msg_size=MAX_HANDSHAKE_FRAME)
         transport = request.transport
-        if arrival is None or transport is None or request.path != PATH or not upgrade.can_prepare(request):
+        wanted = request.path in (PATH, liveness.PATH)
+        if arrival is None or transport is None or not wanted or not upgrade.can_prepare(request):
             if arrival is not None:
                 self._explain(arrival, "it speaks HTTP, but is no node")
             text = "This is the port for the links between gearmesh nodes.\n"
@@ -201,6 +209,16 @@ class Reception:
         await upgrade.prepare(request)
         if request.transport is None:
             # It was lost meanwhile, and nobody would say so again.
+            return upgrade
+        if request.path == liveness.PATH:
+            watched = self._watch(transport, request.headers.get(liveness.HEADER, ""))
+            if watched is None:
+                self._explain(arrival, "it asks for a liveness connection of a link that is not there")
+                transport.abort()
+            else:
+                arrival.prove()
+                self._depart(arrival)
+                await watched.closed
             return upgrade
         connection = Connection(transport, Role.ACCEPTOR)
         if await self._greet(connection, arrival):

@@ -58,7 +58,13 @@ class Acquaintances(msgspec.Struct, frozen=True, tag="acquaintances"):
     nodes: tuple[Acquaintance, ...]
 
 
-Control = Ping | Pong | Goodbye | Refusal | Acquaintances
+class OpenLiveness(msgspec.Struct, frozen=True, tag="liveness"):
+    """Ask the end that dialled this link for a liveness connection."""
+
+    nonce: bytes
+
+
+Control = Ping | Pong | Goodbye | Refusal | Acquaintances | OpenLiveness
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Control)

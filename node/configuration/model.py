@@ -175,7 +175,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Its private key (PEM); absolute."""
     mesh_ca: Path | None = None
     """Who signs the certificates of the cluster's nodes (PEM); absolute."""
-    node_timeout: float = 3.0
+    node_timeout: float = 5.0
     """Seconds without a sign of life after which a node is taken for dead, and its jobs are given to others."""
 
     log_level: LogLevel = LogLevel.INFO

@@ -210,7 +210,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Cluster",
         values.seconds(1.0, 3600.0),
         "SECONDS",
-        "Silence after which a node is dead and its jobs go to others. [default: 3]",
+        "Silence after which a node is down and its jobs go to others. [default: 5]",
     ),
     Setting(
         "job_retries",

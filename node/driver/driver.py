@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from cluster.jobs import Alarm, Command, JobTable, MirrorWriter, NodeUp, Proposal, decode_proposal
+from cluster.jobs import Alarm, Batch, Command, JobTable, MirrorWriter, NodeDown, NodeUp, Proposal, decode_proposal
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
     Configuration,
@@ -27,8 +27,11 @@ from cluster.raft import (
     decode_configuration,
 )
 from node.driver import notices
+from node.driver.awake_clock import AwakeClock
 from node.driver.barriers import ReadBarriers
+from node.driver.decisions import Decisions
 from node.driver.due import DueTimer
+from node.driver.failure_detector import FailureDetector
 from node.driver.gathering import Gathering, Weighed
 from node.driver.incarnations import Incarnations
 from node.driver.intake import Intake
@@ -37,7 +40,6 @@ from node.driver.pace import Pace
 from node.driver.sending import Sending
 from node.driver.snapshots import SnapshotService
 from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
-from node.driver.vigil import Vigil
 from node.driver.writing import Writing
 from node.errors import UnknownEntryError
 from node.memory import trim
@@ -93,7 +95,12 @@ class Driver(Gathering):
         """Who is in the group, whether that is committed or not."""
         self.alone = self.members == (name,)
         """Whether this node is all there is of the group."""
-        self.vigil = Vigil(name, node_timeout)
+        self.awake = AwakeClock(loop.time)
+        """The time for which this process has run."""
+        self._paused = 0.0
+        """The pauses that are in the log."""
+        self._detector = FailureDetector(name, node_timeout, self.awake)
+        self._decisions = Decisions(raft=raft, table=table, detector=self._detector, clock=clock)
         self._peers = peers
         self._clock = clock
         self._on_failure = on_failure
@@ -128,18 +135,19 @@ class Driver(Gathering):
         self._incarnations = Incarnations(
             name=name,
             used=incarnation,
+            configuration=self.committed_configuration,
             table=table,
             raft=raft,
             barriers=self._barriers,
             disk=disk,
-            loop=loop,
-            vigil=self.vigil,
+            detector=self._detector,
+            clock=self.awake,
+            node_timeout=node_timeout,
             begun=self._incarnated,
             introduce=lambda: self._introduce(first),
             noted=self._noted,
             on_serving=on_serving,
         )
-        self._incarnations.member = name in self.members
         self._intake = Intake(raft, table)
         self._sending = Sending(
             name=name, raft=raft, peers=peers, loop=loop, intake=self._intake, unapplied=self._unapplied
@@ -162,7 +170,7 @@ class Driver(Gathering):
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
-        self._got_on = 0, loop.time()
+        self._got_on = 0, self.awake.time()
         """How far this node's commands were applied when a tick last found that they got on, or that none waited."""
         self._pump_due = False
         self._committed: deque[Entry] = deque()
@@ -192,13 +200,23 @@ class Driver(Gathering):
         """For how many seconds none of this node's commands has been applied, if that is too long; else 0."""
         if self._gets_on:
             return 0.0
-        waited = self._loop.time() - self._got_on[1]
+        waited = self.awake.time() - self._got_on[1]
         return waited if waited > STUCK + self.backlog / STUCK_RATE else 0.0
 
     @property
     def _gets_on(self) -> bool:
         """Tell whether commands were applied since the last look, or none waits."""
         return self.applied_number == self.numbered or self.applied_number != self._got_on[0]
+
+    def _note_pause(self) -> None:
+        self.awake.time()
+        if self.awake.paused > self._paused:
+            if self._incarnations.open:
+                notices.paused(self.awake.paused - self._paused)
+            self._paused = self.awake.paused
+
+    def _note_progress(self) -> None:
+        self._got_on = self.applied_number, self.awake.time()
 
     def start(self, sink: EffectSink) -> None:
         """Begin: catch up with the log, and open a new incarnation of this node."""
@@ -214,15 +232,14 @@ class Driver(Gathering):
         if self._stopped:
             return
         self._tick_timer = self._loop.call_later(TICK, self._tick)
+        self._note_pause()
         with self._guard():
             self.raft.tick()
             self._sending.tick()
             if self.leads:
-                nodes = list(self.table.nodes.values())
-                for word in self.vigil.declare(nodes, self.members, self._loop.time()):
-                    self.propose(word, len(word.node))
+                self._decisions.tick(self.members, self.committed_configuration.members)
             if self._gets_on:
-                self._got_on = self.applied_number, self._loop.time()
+                self._note_progress()
             self._incarnations.see_to_service()
             if self._sink is not None:
                 self._sink.tick()
@@ -271,9 +288,11 @@ class Driver(Gathering):
     def receive(self, message: Message) -> None:
         """Take a message of consensus. What follows from it is carried out in the next turn, for all of a moment."""
         if not self._stopped:
-            self.vigil.heard(message.sender, self._loop.time())
+            self._detector.heard(message.sender)
             with self._guard():
                 self.raft.step(message)
+            if message.sender == self.raft.leader:
+                self._incarnations.leader_heard()
             self._pump_soon()
 
     def offer(self, sender: str, batches: Sequence[Weighed]) -> None:
@@ -284,12 +303,16 @@ class Driver(Gathering):
 
     def linked(self, node: str) -> None:
         """Note that there is a link to a node: a new one, and what was on its way over another is lost."""
-        self.vigil.back(node, self._loop.time())
+        self._detector.linked(node)
         self._sending.linked(node)
 
-    def gone(self, node: str) -> None:
-        """Note that a node's process is not there."""
-        self.vigil.gone(node)
+    def ended(self, node: str, process: str) -> None:
+        """Note proof that a process of a node has ended."""
+        self._detector.ended(node, process)
+        self.unreachable(node)
+
+    def unreachable(self, node: str) -> None:
+        """Note that a node may be gone: its link was closed, or its address refuses connections."""
         self.raft.leader_gone(node)
         self._pump_soon()
 
@@ -409,7 +432,6 @@ class Driver(Gathering):
             if ready.configuration is not None:
                 self.members = ready.configuration.members
                 self.alone = self.members == (self.name,)
-                self._incarnations.member = self.name in self.members
             if ready.standing is not None:
                 self._stand(ready.standing)
             for notice in ready.notices:
@@ -443,7 +465,10 @@ class Driver(Gathering):
                 proposal = decode_proposal(entry.data)
             for batch in proposal.batches:
                 count += len(batch.commands)
+            watch = self._watched(proposal) if self._incarnations.open else ()
             effects = self.table.apply(proposal)
+            if watch:
+                self._note_members(watch)
             # What the log says of past incarnations concerns connections that are no more.
             if effects and self._sink is not None and self.table.nodes[self.name].incarnation == self.incarnation:
                 self.delivering = entry.index
@@ -455,6 +480,25 @@ class Driver(Gathering):
         self.applied_bytes += len(entry.data)
         self._mirroring.applied(entry.index, len(entry.data))
         return count
+
+    def _watched(self, proposal: Proposal) -> Sequence[NodeDown | Batch]:
+        """Give what a proposal says of members that go or come, as far as it is going to take effect."""
+        nodes = self.table.nodes
+        down = [each for each in proposal.decisions if (node := nodes.get(each.node)) and node.up]
+        return [*down, *(batch for batch in proposal.batches if batch.first == 1)]
+
+    def _note_members(self, watched: Sequence[NodeDown | Batch]) -> None:
+        for each in watched:
+            node = self.table.nodes.get(each.node)
+            if node is None or node.incarnation != each.incarnation:
+                continue
+            if isinstance(each, Batch) and node.up and node.name != self.name:
+                notices.member_up(node.name, node.incarnation)
+            elif isinstance(each, NodeDown) and not node.up:
+                if node.name == self.name:
+                    notices.declared_down(node.name, each.reason)
+                else:
+                    notices.member_down(node.name, each.reason)
 
     def _after_applying(self) -> None:
         node = self.table.nodes.get(self.name)
@@ -480,6 +524,7 @@ class Driver(Gathering):
     def _configured(self, configuration: Configuration, index: int) -> None:
         self.committed_configuration = configuration
         self.committed_index = index
+        self._incarnations.configuration = configuration
         self._on_configuration(configuration, index)
 
     def _stand(self, standing: Standing) -> None:
@@ -489,11 +534,12 @@ class Driver(Gathering):
         if (standing.term, standing.leader) == (before.term, before.leader):
             return
         self.leader_changes += standing.leader not in ("", before.leader)
-        self.vigil.begin()
+        self._detector.begin()
         self._intake.clear()
         self._proposals.clear()
         if standing.leader:
-            self._got_on = self.applied_number, self._loop.time()  # that nobody led has a reason of its own
+            notices.leader_changed(standing.leader, standing.term, before.leader)
+            self._note_progress()  # that nobody led has a reason of its own
             self._sending.led()
             if self._urgent or self._gathering or self._closed:
                 self._hurry()

@@ -2,8 +2,13 @@
 
 A node begins another incarnation when it starts, when the group has declared it down, and when a snapshot took the
 place of its table: what happened to its sessions meanwhile is not known here. Its number is on disk before anything is
-said in it, so that none is used twice. It serves once its NodeUp is applied; without a leader it lets its clients go
-to another node. Not for: which node is thought to be alive (`vigil`), or who is connected (`node.gateway`).
+said in it, so that none is used twice. It serves once its NodeUp is applied.
+
+A node that hears no leader makes its clients wait: an election is over in a few seconds, and costs no connection. After
+`leaderless_timeout` it hangs up, so that they go to another node. By then it may be cut off from the others, who are
+about to give its jobs to other workers: the node timeout ends one second later. It hangs up at once when too many
+nodes have ended for any leader. Not for: which node is down (`failure_detector`), or who is connected
+(`node.gateway`).
 """
 
 from collections.abc import Callable
@@ -11,14 +16,23 @@ from functools import partial
 from typing import Final
 
 from cluster.jobs import JobTable
-from cluster.raft import Raft
+from cluster.raft import Configuration, Raft, Role
+from node.driver import notices
+from node.driver.awake_clock import AwakeClock
 from node.driver.barriers import ReadBarriers
-from node.driver.surroundings import Disk, EffectSink, Loop
-from node.driver.vigil import Vigil
+from node.driver.failure_detector import FailureDetector
+from node.driver.surroundings import Disk, EffectSink
 from node.recovery import INCARNATION
 
-LEADERLESS_PATIENCE: Final = 1.0
-"""Seconds without a leader after which clients are let go: the least election timeout."""
+LEAST_LEADERLESS: Final = 4.0
+"""Seconds without a leader that a node waits at the least: two election timeouts, so one election may fail."""
+MARGIN: Final = 1.0
+"""Seconds by which a node hangs up before the others give its jobs to other workers."""
+
+
+def leaderless_timeout(node_timeout: float) -> float:
+    """Return the seconds without a leader after which a node hangs up on its clients."""
+    return max(LEAST_LEADERLESS, node_timeout - MARGIN)
 
 
 class Incarnations:
@@ -29,12 +43,14 @@ class Incarnations:
         *,
         name: str,
         used: int,
+        configuration: Configuration,
         table: JobTable,
         raft: Raft,
         barriers: ReadBarriers,
         disk: Disk,
-        loop: Loop,
-        vigil: Vigil,
+        detector: FailureDetector,
+        clock: AwakeClock,
+        node_timeout: float,
         begun: Callable[[int], None],
         introduce: Callable[[], None],
         noted: Callable[[], None],
@@ -52,20 +68,24 @@ class Incarnations:
         """Whether this incarnation's number is on disk: before that nothing is said in it."""
         self.open = False
         """Whether its NodeUp is applied."""
-        self.member = True
-        """Whether this node is in the group, whether that is committed or not."""
+        self.configuration = configuration
+        """The last configuration of the group that is committed. One that is not may be taken back."""
         self._removed = False
         """Whether it was told that it is not, by others than consensus."""
-        self._led = loop.time()
-        """When a leader was last known."""
+        self._clock = clock
+        self._paused = clock.paused
+        self._leaderless_timeout = leaderless_timeout(node_timeout)
+        self._led = clock.time()
+        """When a leader was last heard."""
+        self._lost = 0.0
+        """When the leader was lost whose loss is in the log; 0: there is one."""
         self._name = name
         self._used = used
         self._table = table
         self._raft = raft
         self._barriers = barriers
         self._disk = disk
-        self._loop = loop
-        self._vigil = vigil
+        self._detector = detector
         self._begun = begun
         self._introduce = introduce
         self._on_noted = noted
@@ -107,6 +127,19 @@ class Incarnations:
             self._sink.break_off()
         self.begin()
 
+    def leader_heard(self) -> None:
+        """Note that the leader was heard."""
+        self._led = self._clock.time()
+
+    def _note_quorum(self, now: float, *, led: bool) -> None:
+        """Log that no leader is heard for longer than an election takes, and that there is one again."""
+        if led and self._lost:
+            notices.quorum_restored(self._raft.leader, now - self._lost)
+            self._lost = 0.0
+        elif not led and not self._lost and self.open and now - self._led >= LEAST_LEADERLESS / 2:
+            self._lost = self._led
+            notices.quorum_lost(now - self._led, self._leaderless_timeout)
+
     def removed(self) -> None:
         """Serve no more: the group has let this node go."""
         self._removed = True
@@ -114,15 +147,17 @@ class Incarnations:
 
     def see_to_service(self) -> None:
         """Begin or cease to serve."""
-        now = self._loop.time()
-        if self._raft.leader:
+        now = self._clock.time()
+        if self._raft.role is Role.LEADER or self._clock.paused != self._paused:
             self._led = now
-            led = True
-        else:
-            # Patience is for an election, by who served before; there is none where too many are known to be gone.
-            patient = now - self._led < LEADERLESS_PATIENCE
-            led = self.serving and patient and self._vigil.leaves_quorum(self._raft.configuration.voters)
-        serving = self.open and led and self.member and not self._removed
+            self._paused = self._clock.paused
+        led = bool(self._raft.leader)
+        self._note_quorum(now, led=led)
+        if not led and self.serving:
+            waits = now - self._led < self._leaderless_timeout
+            led = waits and self._detector.leaves_quorum(self.configuration.voters)
+        member = self._name in self.configuration.members
+        serving = self.open and led and member and not self._removed
         if serving == self.serving:
             return
         self.serving = serving

@@ -1,12 +1,13 @@
-"""What consensus does that an operator is to know, as events of the log.
+"""What happens to the cluster that an operator is to know, as events of the log: leaders, members, stalls.
 
-Not for: what the events lead to.
+A warning says what happened, what follows from it and what to do. Not for: what the events lead to.
 """
 
 from typing import Final
 
 import structlog
 
+from cluster.jobs import DownReason
 from cluster.raft import Notice, Obstacle, Stalled
 
 _WHY: Final = {
@@ -50,3 +51,70 @@ def say(notice: Notice, node: str, tick: float) -> None:
 def installed(index: int, size: int, *, kept: int, closed: int) -> None:
     """Log that a snapshot took the place of the table."""
     log.info("snapshot_installed", index=index, bytes=size, sessions_kept=kept, sessions_closed=closed)
+
+
+_DOWN: Final = {
+    DownReason.ENDED: "its process has ended",
+    DownReason.SILENT: "the leader has not heard it for the node timeout",
+    DownReason.REMOVED: "it is not a member any more",
+}
+_BRING_BACK: Final = {
+    DownReason.ENDED: "start it again, or remove it from the cluster",
+    DownReason.SILENT: "see that its process runs and reaches the other nodes' mesh ports, or remove it",
+}
+_RUN_AGAIN: Final = "its clients and workers are disconnected; jobs that its workers ran are given to other workers"
+
+
+def member_down(node: str, reason: int) -> None:
+    """Log that the cluster has taken a member for down."""
+    known = DownReason(reason) if reason in _DOWN else None
+    why = _DOWN[known] if known is not None else "the leader says so"
+    if known is DownReason.REMOVED:
+        log.info("member_down", node=node, why=why, effect=_RUN_AGAIN)
+    else:
+        cure = _BRING_BACK.get(known, _BRING_BACK[DownReason.SILENT]) if known is not None else None
+        log.warning("member_down", node=node, why=why, effect=_RUN_AGAIN, cure=cure)
+
+
+def member_up(node: str, incarnation: int) -> None:
+    """Log that a member takes part again, or for the first time."""
+    log.info("member_up", node=node, incarnation=incarnation)
+
+
+def declared_down(node: str, reason: int) -> None:
+    """Log that the cluster has taken this very node for down."""
+    why = _DOWN[DownReason(reason)] if reason in _DOWN else "the leader says so"
+    effect = "this node hangs up on its clients and workers, and begins anew"
+    cure = "see what kept this process from running, or its messages from arriving; --node-timeout says how long it may"
+    log.warning("declared_down", node=node, why=why, effect=effect, cure=cure)
+
+
+def leader_changed(leader: str, term: int, before: str) -> None:
+    """Log that a leader is known, and which one was before."""
+    log.info("leader_changed", leader=leader, term=term, before=before or None)
+
+
+def quorum_lost(seconds: float, timeout: float) -> None:
+    """Log that no leader is heard for longer than an election takes. `timeout`: seconds until this node hangs up."""
+    log.warning(
+        "quorum_lost",
+        why=f"no leader for {seconds:.1f} s: a majority of the voters cannot be reached, or elections fail",
+        effect=f"this node accepts nothing and hands out nothing; after {timeout:g} s it hangs up on its clients",
+        cure="see that a majority of the nodes runs, and that they reach each other's mesh ports",
+    )
+
+
+def quorum_restored(leader: str, seconds: float) -> None:
+    """Log that there is a leader again."""
+    log.info("quorum_restored", leader=leader, after_seconds=round(seconds, 1))
+
+
+def paused(seconds: float) -> None:
+    """Log that this process did not run for a while."""
+    log.warning(
+        "paused",
+        seconds=round(seconds, 1),
+        why="this process, or its machine, was stopped, or had no processor",
+        effect="other nodes may have gone on without this one",
+        cure="see what stopped it; --node-timeout says for how long a node may be silent",
+    )

@@ -125,7 +125,7 @@ class Gateway:
         """Whether nothing more is given out: the node is to stop."""
         self._configuration = configuration
         self._loop = asyncio.get_running_loop()
-        self.time = self._loop.time
+        self.time = driver.awake.time
         self._numbers = 0
         self.unflushed = False
         """Whether there is something to write at the end of the turn."""

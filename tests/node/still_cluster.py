@@ -14,7 +14,7 @@ from node.configuration import Configuration
 from node.driver import Driver
 from node.gateway import Gateway
 from node.relay import Parcel
-from tests.node.stillness import EPOCH, Peer, StillDisk, StillLoop
+from tests.node.stillness import EPOCH, NODE_TIMEOUT, Peer, StillDisk, StillLoop
 
 _batches = msgspec.msgpack.Decoder(list[Batch])
 _parcel = msgspec.msgpack.Decoder(Parcel)
@@ -26,6 +26,7 @@ class Member:
     def __init__(self, cluster: "StillCluster", name: str, base, incarnation: int, store: MemoryStore) -> None:
         self.cluster = cluster
         self.name = name
+        self.process = f"{name}-{incarnation}"
         self.loop = cluster.loop
         self.store = store
         self.disk = StillDisk(self.loop, store)
@@ -40,7 +41,7 @@ class Member:
             self.driver = Driver(
                 name=name,
                 incarnation=incarnation,
-                first=NodeUp(b"H:" + name.encode(), -1),
+                first=NodeUp(b"H:" + name.encode(), -1, process=self.process),
                 table=self.table,
                 mirror_writer=MirrorWriter(),
                 raft=self.raft,
@@ -49,7 +50,7 @@ class Member:
                 loop=self.loop,
                 offload=lambda work, done, failed: done(work()),
                 clock=lambda: EPOCH + self.loop.now,
-                node_timeout=3.0,
+                node_timeout=NODE_TIMEOUT,
                 on_serving=self._serves,
                 on_failure=self.failures.append,
             )
@@ -181,7 +182,7 @@ class StillCluster:
         member.driver.fail()
         self._incarnations[name] = int(member.disk.notes.get("incarnation", b"0"))
         for other in self:
-            other.driver.gone(name)
+            other.driver.ended(name, member.process)
         return member
 
     def restart(self, dead: Member) -> Member:

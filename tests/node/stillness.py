@@ -24,6 +24,8 @@ from node.gateway.connection import WRITE_HIGH, Connection
 from node.peers import Nobody
 from protocol import Packet, PacketType, PeerDecoder, encode_request
 
+NODE_TIMEOUT = 5.0
+"""Seconds of silence after which a node is down."""
 EPOCH = 1_000_000
 """The wall clock, in seconds, when a test begins."""
 
@@ -82,6 +84,12 @@ class StillLoop(asyncio.AbstractEventLoop):
             if not self._soon and not (self._timers and self._timers[0][0] <= self.now):
                 return
         raise AssertionError("the loop does not come to rest")
+
+    def pause(self, seconds: float) -> None:
+        """Let the process stand still for so long, as SIGSTOP does: what became due meanwhile is called after it."""
+        self.settle()
+        self.now += seconds
+        self.settle()
 
     def advance(self, seconds: float) -> None:
         """Let so much time pass, stopping wherever a timer is due."""
@@ -224,7 +232,7 @@ class Engine:
                 loop=self.loop,
                 offload=lambda work, done, failed: self.loop.executed.append(work),
                 clock=lambda: EPOCH + self.loop.now,
-                node_timeout=3.0,
+                node_timeout=NODE_TIMEOUT,
                 on_serving=self._serves,
                 on_failure=self.failures.append,
             )

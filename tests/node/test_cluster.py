@@ -228,7 +228,9 @@ class TestAMinority:
         idle = one.peer()
         cluster.cut(one.name)
         client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
-        cluster.wait(4)
+        cluster.wait(3.5)
+        assert (client.wire.closed, idle.wire.closed) == (False, False)
+        cluster.wait(1)
         assert client.hears() == []
         assert (client.wire.closed, idle.wire.closed) == (True, True)
         assert not one.serving
@@ -254,7 +256,7 @@ class TestAMinority:
         client = leader.peer()
         cluster.cut(leader.name)
         client.say(P.SUBMIT_JOB_BG, b"f", b"", b"in")
-        cluster.wait(5)
+        cluster.wait(7)
         assert client.hears() == []
         assert client.wire.closed
         assert not leader.serving

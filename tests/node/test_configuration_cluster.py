@@ -139,7 +139,7 @@ class TestCompany:
         assert with_secret(**{field: written}).warnings == ()
 
     def test_is_not_missed_by_a_setting_that_repeats_its_default(self):
-        assert load({"discovery": ["mdns"], "mesh": "0.0.0.0:4731", "node_timeout": "3"}, {}).warnings == ()
+        assert load({"discovery": ["mdns"], "mesh": "0.0.0.0:4731", "node_timeout": "5"}, {}).warnings == ()
 
 
 class TestPeers:

@@ -120,7 +120,7 @@ class TestTheTable:
             "discovery": "mdns",
             "insecure": "off",
             "mesh": "0.0.0.0:4731",
-            "node_timeout": "3",
+            "node_timeout": "5",
             "job_retries": "-1",
             "exceptions": "off",
             "max_memory": "70%",

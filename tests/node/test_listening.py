@@ -51,14 +51,14 @@ class Scene:
         self.entry(("here", NodeUp(b"H", -1)), ("there", NodeUp(b"H", -1)))
         self.entry(("here", SessionOpen(CLIENT, "")), ("there", SessionOpen(WORKER, ""), Can(WORKER, b"f", 0)))
 
-    def entry(self, *batches) -> None:
+    def entry(self, *batches, decisions=()) -> None:
         """Apply one entry, and pass its effects on as a gateway does."""
         self.index += 1
         made = []
         for node, *commands in batches:
             made.append(Batch(node, 1, self._numbers[node] + 1, commands))
             self._numbers[node] += len(commands)
-        for effect in self.table.apply(propose(1, made)):
+        for effect in self.table.apply(propose(1, made, decisions)):
             if isinstance(effect, Created) and effect.listens:
                 if not self.listening.was_told(effect.session, effect.job.number):
                     self.listening.created(effect.session, effect.job)
@@ -217,7 +217,7 @@ class TestAnEndThatTheLogKnows:
     def test_is_a_failure_once_the_only_node_that_had_the_word_is_gone(self, scene):
         job = scene.run()
         scene.entry(scene.finish(job))
-        scene.entry(("here", NodeDown("there", 1)))
+        scene.entry(decisions=[NodeDown("there", 1)])
         scene.listening.tick()
         scene.report(job, P.WORK_COMPLETE, b"after all")
         scene.listening.tick()
@@ -227,7 +227,7 @@ class TestAnEndThatTheLogKnows:
         job = scene.run()
         scene.entry(scene.finish(job))
         scene.listening.disconnected(CLIENT)
-        scene.entry(("here", NodeDown("there", 1)))
+        scene.entry(decisions=[NodeDown("there", 1)])
         scene.listening.tick()
         assert scene.hears() == []
 
@@ -236,7 +236,7 @@ class TestWhoWasTold:
     def test_is_told_the_end_of_another_run_when_it_submits_the_job_again_that_is_to_be_run_again(self, scene):
         job = scene.run()
         scene.report(job, P.WORK_COMPLETE, b"r")
-        scene.entry(("here", NodeDown("there", 1)))
+        scene.entry(decisions=[NodeDown("there", 1)])
         scene.entry(scene.submit())
         scene.listening.tick()
         assert scene.hears() == [(P.WORK_COMPLETE, b"r")]
@@ -262,7 +262,7 @@ class TestWhoWasTold:
         assert scene.listening.was_told(CLIENT, job)
         scene.report(job, P.WORK_COMPLETE, b"again")
         scene.entry(scene.finish(job))
-        scene.entry(("here", NodeDown("there", 1)))
+        scene.entry(decisions=[NodeDown("there", 1)])
         scene.listening.tick()
         assert scene.hears() == []
 
@@ -311,7 +311,7 @@ class TestASubmitThatIsNotAnsweredYet:
         scene.report(joined.number, P.WORK_COMPLETE, b"r", sessions=(2,))
         scene.entry(scene.finish(joined.number))
         scene.listening.discard(2, joined)
-        scene.entry(("here", NodeDown("there", 1)))
+        scene.entry(decisions=[NodeDown("there", 1)])
         scene.listening.tick()
         assert [session for session, *_ in scene.said if session == 2] == []
 

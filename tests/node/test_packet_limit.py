@@ -25,8 +25,7 @@ class Group:
         self.packets.look()
 
     def down(self, node: str) -> None:
-        self.up("z", 0)
-        self.table.apply(propose(1, [Batch("z", self.incarnations["z"], 2, [NodeDown(node, self.incarnations[node])])]))
+        self.table.apply(propose(1, [], [NodeDown(node, self.incarnations[node])]))
         self.packets.look()
 
     @property

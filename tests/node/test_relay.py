@@ -215,7 +215,7 @@ class TestAnIncarnation:
 
     def test_of_the_receiver_that_was_declared_down_is_let_go(self, pair):
         pair.a.say(b"old")
-        pair.table.apply(propose(2, [Batch("a", 1, 2, [NodeDown("b", 1)])]))
+        pair.table.apply(propose(2, [], [NodeDown("b", 1)]))
         pair.a.relay.tick()
         assert owed(pair.a) == 0
 

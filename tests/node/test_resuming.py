@@ -273,7 +273,7 @@ class TestAClient:
         scene.is_given_the_table()
         scene.wait(1)
         assert (client.hears(), client.wire.closed) == ([], False)
-        scene.wait(7)
+        scene.wait(11)
         assert (client.hears(), client.wire.closed) == ([], True)
         scene.cluster["b"].gateway.relay._send = scene.cluster["b"].parcel
 

@@ -282,7 +282,7 @@ class TestWhileOnlyTheLinkToTheWorkersNodeIsLost:
         with structlog.testing.capture_logs() as logs:
             parted.cluster.wait(2)
             assert client.hears() == operator.hears() == []
-            parted.cluster.wait(8)
+            parted.cluster.wait(10)
         assert client.hears() == [(P.STATUS_RES, parted.first, b"1", b"1", b"0", b"0")]
         assert operator.hears() == [b"f\t1\t1\t1", b"."]
         assert [(each["event"], each["node"]) for each in logs] == [("node_does_not_answer", "c")]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cluster.jobs import Alarm, Resource
-from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError, Role
+from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError
 from tests.simulation.burst import Burst
 from tests.simulation.connections import Wire
 from tests.simulation.flood import Flood
@@ -133,20 +133,8 @@ class Adversary:
         machine = self._victim()
         if machine is None:
             return ""
-        longest = 8 * SECOND
-        if machine.raft is not None and machine.raft.role is Role.LEADER:
-            longest = int((NODE_TIMEOUT - 1) * SECOND / machine.rate)
-            others = list(self._simulation.machines.values())
-        else:
-            leaders = self._simulation.machines.values()
-            others = [other for other in leaders if other.raft is not None and other.raft.role is Role.LEADER]
-        # A leader takes the time for which it did not run for the silence of the others: a fault that is known
-        # (`known`). So it is frozen for a short time, while the others run, and they are not before it has heard them.
-        truth = self._simulation.truth
-        if any(other.process is not None and truth.awake_for(other.name) < SECOND for other in others):
-            return ""
         machine.pause()
-        self._later(50 * MS, longest, machine.resume)
+        self._later(50 * MS, 8 * SECOND, machine.resume)
         self._later(SECOND, 6 * SECOND, self._suspect, machine)
         return machine.name
 

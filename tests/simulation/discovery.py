@@ -130,10 +130,10 @@ class IntroducedNetwork(Network):
         """Take note of how a node's process introduces itself."""
         self._introductions[node] = introduction
 
-    def join(self, name: str, events: Events, run: Run) -> Mesh:
+    def join(self, name: str, instance: str, events: Events, run: Run) -> Mesh:
         """Let a process in."""
         self.discovery.begin(name)
-        mesh = self._processes[name] = IntroducedMesh(self, name, events, run)
+        mesh = self._processes[name] = IntroducedMesh(self, name, instance, events, run)
         for other in self._processes:
             if other != name:
                 self._retry((min(name, other), max(name, other)))

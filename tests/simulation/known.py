@@ -23,31 +23,18 @@ class Known(msgspec.Struct, frozen=True):
     scaled: bool = False
     steady: bool = True
     """Whether a majority is mostly healthy (`profile.STEADY`)."""
-    fresh: bool = False
+    exact: bool = False
     """As in `profile.Profile`."""
-    awake: bool = False
-    """Likewise."""
     seeds: int = 40
     """Within how many seeds it is seen."""
 
 
 KNOWN: dict[str, Known] = {
-    "frozen leader": Known(
-        {"nap_leader": 5},
-        "a leader that was frozen takes that time for the silence of the others, and declares them down when it wakes",
-        "for no reason",
-    ),
-    "all frozen": Known(
-        {"nap_all": 5},
-        "all nodes were suspended together, and the leader that wakes declares the others down",
-        "for no reason",
-        awake=True,
-    ),
     "leaping clock": Known(
         {"step_leader": 5},
         "a leader's clock leaps, and the time of the job table stays where it was when the clock is put right",
         "ahead of the true one",
-        fresh=True,
+        exact=True,
     ),
 }
 

@@ -115,6 +115,11 @@ class Machine:
     # Life and death
 
     @property
+    def instance(self) -> str:
+        """Name the process that runs, or ran last."""
+        return f"{self.name}.{self.generation}"
+
+    @property
     def driver(self) -> Driver | None:
         """The driver of the process that runs."""
         return self.process.driver if self.process is not None else None

@@ -88,9 +88,9 @@ class Node:
             on_failure=self._failed,
         )
         self.peers.formation = self.membership
-        introduction = Introduction(machine.name, label, cluster, PORT, f"{machine.name}.{generation}", "0")
+        introduction = Introduction(machine.name, label, cluster, PORT, machine.instance, "0")
         network.introduce(machine.name, lambda: introduction)
-        self.mesh = network.join(machine.name, self.peers, self._run)
+        self.mesh = network.join(machine.name, machine.instance, self.peers, self._run)
         self.peers.mesh = self.mesh  # type: ignore[assignment] - another mesh, of the same ways
 
     def start(self) -> None:

@@ -114,16 +114,16 @@ MUTANTS = (
     # What the world knows better than the system
     Mutant(
         "a node that is silent for 0.15 s is declared down",
-        "node/driver/vigil.py",
-        "silent = now - self._heard.setdefault(name, now) > self._timeout",
-        "silent = now - self._heard.setdefault(name, now) > 0.15",
+        "node/driver/failure_detector.py",
+        "silence > self._timeout",
+        "silence > 0.15",
         simulated=True,
     ),
     Mutant(
         "a leader declares live nodes down every second",
-        "node/driver/vigil.py",
-        "if silent or name in self._gone",
-        "if int(now) != int(now - 0.1) or silent or name in self._gone",
+        "node/driver/failure_detector.py",
+        "elif name in members and silence",
+        "elif int(now) != int(now - 0.1) or silence",
         simulated=True,
     ),
     Mutant(
@@ -593,7 +593,7 @@ MUTANTS = (
         " - sum([len(commands) for commands, _ in self._closed])",
         "",
     ),
-    # The driver: service, reads, vigil
+    # The driver: service, reads, which nodes are down
     Mutant(
         "a node serves before its NodeUp is applied",
         "node/driver/incarnations.py",
@@ -603,8 +603,8 @@ MUTANTS = (
     Mutant(
         "a node without a leader goes on serving",
         "node/driver/incarnations.py",
-        "patient = now - self._led < LEADERLESS_PATIENCE",
-        "patient = True",
+        "waits = now - self._led < self._leaderless_timeout",
+        "waits = True",
     ),
     Mutant(
         "the last one left answers without a barrier",
@@ -626,27 +626,91 @@ MUTANTS = (
     ),
     Mutant(
         "nobody is ever declared down",
-        "node/driver/vigil.py",
-        "            if silent or name in self._gone or name not in members:",
-        "            if False:",
+        "node/driver/failure_detector.py",
+        "            if not node.up or name == self._name or self._decided.get(name) == node.incarnation:",
+        "            if True:",
     ),
     Mutant(
         "a new leader counts the silence of the time before",
-        "node/driver/vigil.py",
-        "        self._heard.clear()\n",
-        "",
+        "node/driver/failure_detector.py",
+        "        self._heard.clear()\n        self._decided.clear()\n",
+        "        self._decided.clear()\n",
     ),
     Mutant(
         "what was said of a node in an earlier term is not said again",
-        "node/driver/vigil.py",
-        "        self._declared.clear()\n",
+        "node/driver/failure_detector.py",
+        "        self._decided.clear()\n",
         "",
     ),
     Mutant(
         "a removed node is not declared down",
-        "node/driver/vigil.py",
-        " or name not in members:",
+        "node/driver/failure_detector.py",
+        "            if name not in committed:",
+        "            if False:",
+    ),
+    Mutant(
+        "pauses of a process count as time in which it ran",
+        "node/driver/awake_clock.py",
+        "if gap > PAUSE:",
+        "if False:",
+        "frozen leaders",
+    ),
+    Mutant(
+        "silences go on after a pause of the one that listens",
+        "node/driver/failure_detector.py",
+        "if self._clock.paused != self._paused:",
+        "if False:",
+    ),
+    Mutant(
+        "a node is down that a change leaves out which is not committed",
+        "node/driver/failure_detector.py",
+        "            if name not in committed:",
+        "            if name not in members:",
+        "membership",
+    ),
+    Mutant(
+        "a node is silent that a change leaves out which is not committed",
+        "node/driver/failure_detector.py",
+        "elif name in members and silence",
+        "elif silence",
+    ),
+    Mutant(
+        "the end of a process is taken for that of the next one",
+        "node/driver/failure_detector.py",
+        "elif node.process in self._ended.get(name, ()):",
+        "elif name in self._ended:",
+        "crashes",
+    ),
+    Mutant(
+        "a decision that could not be proposed is forgotten",
+        "node/driver/decisions.py",
+        "            return  # the next tick tries again\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "a node hangs up in every election",
+        "node/driver/incarnations.py",
+        "waits = now - self._led < self._leaderless_timeout",
+        "waits = now - self._led < 2.0",
+        "leaders",
+    ),
+    Mutant(
+        "a node hangs up after a pause",
+        "node/driver/incarnations.py",
+        " or self._clock.paused != self._paused:",
         ":",
+    ),
+    Mutant(
+        "a refused connection proves that a process has ended",
+        "cluster/mesh/processes.py",
+        "            if process.host_closed:\n                self._not_back(process)",
+        "            if True:\n                self._not_back(process)",
+    ),
+    Mutant(
+        "a liveness connection that is reset proves that a process has ended",
+        "cluster/mesh/liveness.py",
+        "self._lost(self, exc is None and not self._spoilt)",
+        "self._lost(self, True)",
     ),
     # Mirrors and snapshots
     Mutant(

@@ -3,7 +3,8 @@
 Every message is bytes. In the lane of reports a link keeps what a TCP connection promises: everything arrives, in
 order, up to some moment; then the link is lost, the ends notice in their own time, and a new one is made. The other
 lanes are given less than the mesh would: they delay, lose, repeat and reorder, and what is late may come after a link
-or a process that it was sent to. That a process is gone is said rightly, or wrongly, or not at all.
+or a process that it was sent to. That a process has ended is only said when it has; it may be said late, when the next
+one runs already, or not at all. That a node is out of reach may be said of any at any time.
 
 The lanes have the mesh's limits: a message longer than the longest is dropped, a lane that is full takes none, and what
 waits in a lane leaves at the pace of the link, which all lanes share. When a process does not read, the lanes of its
@@ -18,6 +19,8 @@ from typing import Final, Protocol
 import msgspec
 
 from cluster.mesh import Address, Introduction, Lane, Limits, Peer
+from cluster.raft import decode
+from cluster.raft.messages import Append, Commit, Heartbeat, SnapshotChunk
 from node.peers import Kind
 from tests.simulation import sizes
 from tests.simulation.journal import Journal, ViolationError, brief
@@ -28,6 +31,7 @@ RETRY: Final = (50 * MS, 400 * MS)
 """Between two attempts to make a link."""
 SILENT: Final = (4 * SECOND, 5200 * MS)
 """After this long a peer that says nothing is lost (`cluster.mesh.settings.Timing`)."""
+_OF_LEADERS: Final = frozenset({Append, Commit, Heartbeat, SnapshotChunk})
 OVERHEAD: Final = 64
 """What a waiting message counts besides its bytes (`cluster.mesh.outbox`)."""
 
@@ -37,7 +41,8 @@ class Events(Protocol):
 
     def link_up(self, peer: Peer) -> None: ...
     def link_down(self, node: str) -> None: ...
-    def gone(self, node: str) -> None: ...
+    def ended(self, node: str, instance: str) -> None: ...
+    def unreachable(self, node: str) -> None: ...
     def received(self, node: str, lane: Lane, data: bytes) -> None: ...
 
 
@@ -113,13 +118,15 @@ class Lanes:
 class Link:
     """One link, from when it is made to when it is lost."""
 
-    __slots__ = ("deaf", "delay", "ends", "lanes", "latest", "lost", "lost_at", "number", "up_at")
+    __slots__ = ("deaf", "delay", "ends", "instances", "lanes", "latest", "lost", "lost_at", "number", "up_at")
 
-    def __init__(self, number: int, ends: tuple[str, str], delay: int) -> None:
+    def __init__(self, number: int, ends: tuple[str, str], instances: dict[str, str], delay: int) -> None:
         self.number = number
         self.delay = delay
         """How long everything is on its way, where the network keeps the order."""
         self.ends = ends
+        self.instances = instances
+        """The process at each end."""
         self.lost = False
         self.lost_at = 0
         self.lanes = {end: Lanes() for end in ends}
@@ -138,9 +145,15 @@ class Link:
 class Mesh:
     """One process's links: what `node.peers.Peers` takes for its mesh."""
 
-    def __init__(self, network: "Network", name: str, events: Events, run: Run) -> None:
+    def __init__(self, network: "Network", name: str, instance: str, events: Events, run: Run) -> None:
         self._network = network
         self._name = name
+        self.instance = instance
+        """Names the process."""
+        self._instances: dict[str, str] = {}
+        """The process of each node with which there was a link last."""
+        self._ended: set[str] = set()
+        """The processes that it was told have ended."""
         self._events = events
         self.run = run
         self._links: dict[str, Link] = {}
@@ -177,7 +190,11 @@ class Mesh:
             self._lose(node)
         self._links[node] = link
         self._network.truth.linked(self._name, node)
-        introduction = Introduction(node, node, "simulated", 4731, str(link.number), "0")
+        instance = link.instances[node]
+        if self._instances.get(node, instance) != instance:
+            self.ended(node, self._instances[node])
+        self._instances[node] = instance
+        introduction = Introduction(node, node, "simulated", 4731, instance, "0")
         self._events.link_up(Peer(introduction, Address(node, 4731), dialled=True, since=0.0))
 
     def down(self, link: Link) -> None:
@@ -186,11 +203,16 @@ class Mesh:
         if self._links.get(node) is link:
             self._lose(node)
 
-    def gone(self, node: str) -> None:
-        """Notice that a process is not there."""
+    def ended(self, node: str, instance: str) -> None:
+        """Notice that a process has ended."""
+        if instance not in self._ended:
+            self._ended.add(instance)
+            self._events.ended(node, instance)
+
+    def unreachable(self, node: str) -> None:
+        """Notice that a node cannot be reached."""
         if node not in self._links:
-            self._network.truth.said_gone(self._name, node)
-            self._events.gone(node)
+            self._events.unreachable(node)
 
     def received(self, link: Link, lane: Lane, data: bytes) -> None:
         """Take a message; a report only over the link that there is."""
@@ -225,7 +247,7 @@ class Network:
         self.stragglers = 0.0
         """How many messages are held up for up to two seconds, and so come after their successors."""
         self.slander = 0.1
-        """How often a process is said to be gone that is not."""
+        """How often a node is said to be out of reach when a link to it is lost."""
         self.full = 0.0
         """How often there is no room for a report."""
         self.limits: Limits = sizes.limits(1)
@@ -237,13 +259,13 @@ class Network:
         self._frozen: dict[str, int] = {}
         """Processes that do not read, and since when."""
         self.slandered_at = 0
-        """When a process was last said to be gone that was not."""
+        """When a node was last said to be out of reach that was there."""
 
     # Processes
 
-    def join(self, name: str, events: Events, run: Run) -> Mesh:
+    def join(self, name: str, instance: str, events: Events, run: Run) -> Mesh:
         """Let a process in; it gets links to all others."""
-        mesh = self._processes[name] = Mesh(self, name, events, run)
+        mesh = self._processes[name] = Mesh(self, name, instance, events, run)
         for other in self._processes:
             if other != name:
                 self._retry((min(name, other), max(name, other)))
@@ -398,7 +420,9 @@ class Network:
         if mesh is not None:
             # Without a link there, a node does not listen to what still comes.
             if data[0] == Kind.CONSENSUS and link.other(to) in mesh.peers:
-                self.truth.arrived(link.other(to), to)
+                sender = link.other(to)
+                leads = sender == self.truth.leader and type(decode(memoryview(data)[1:])) in _OF_LEADERS
+                self.truth.arrived(sender, to, leads=leads)
             mesh.run(mesh.received, link, lane, data)
 
     def _delay(self) -> int:
@@ -421,7 +445,8 @@ class Network:
             self._retry(pair)
             return
         self._made += 1
-        link = self._links[pair] = Link(self._made, pair, self._delay())
+        instances = {end: self._processes[end].instance for end in pair}
+        link = self._links[pair] = Link(self._made, pair, instances, self._delay())
         self.truth.end("have no link", *pair)
         if self._journal.on:
             self._journal.write(one, "LINK", other)
@@ -463,14 +488,16 @@ class Network:
             at_once = dead and not silent
             delay = random.randrange(MS, 30 * MS) if at_once or random.random() < 0.5 else random.randrange(2 * SECOND)
             self._schedule.after(delay, self._tell, mesh, mesh.down, link)
-            if at_once if dead else random.random() < self.slander:
-                self._schedule.after(delay + random.randrange(MS, 300 * MS), self._slander, mesh, link.other(end), dead)
+            other = link.other(end)
+            if dead and at_once:
+                late = random.randrange(MS, 300 * MS if random.random() < 0.9 else 6 * SECOND)
+                self._schedule.after(delay + late, self._tell, mesh, mesh.ended, other, link.instances[other])
+            elif not dead and random.random() < self.slander:
+                self._schedule.after(delay + random.randrange(MS, 300 * MS), self._slander, mesh, other)
         if not dead:
             self._retry(pair)
 
-    def _slander(self, mesh: Mesh, node: str, dead: str) -> None:
-        """Say that a process is gone: of one that is dead only as long as it is, of others whenever."""
-        if not dead or node not in self._processes:
-            if not dead:
-                self.slandered_at = self._schedule.now
-            mesh.run(mesh.gone, node)
+    def _slander(self, mesh: Mesh, node: str) -> None:
+        """Say that a node is out of reach."""
+        self.slandered_at = self._schedule.now
+        mesh.run(mesh.unreachable, node)

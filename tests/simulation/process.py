@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.simulation.machine import Machine
     from tests.simulation.membership import Node
 
-NODE_TIMEOUT: Final = 3.0
+NODE_TIMEOUT: Final = 5.0
 """As a node's configuration has it by default."""
 
 
@@ -106,7 +106,7 @@ class Process:
             steps,
             name=name,
             incarnation=recovery.incarnation,
-            first=NodeUp(b"H:" + name.encode(), retries, machine.settings.max_packet),
+            first=NodeUp(b"H:" + name.encode(), retries, machine.settings.max_packet, process=machine.instance),
             table=self.table,
             mirror_writer=Leisurely(recovery.mirror_writer),
             raft=self.raft,
@@ -131,7 +131,7 @@ class Process:
             self.peers.group = self.group
         watcher.started(name, self.raft, recovery.durable, self.table)
         if node is None:
-            self.peers.mesh = network.join(name, self.peers, self._run)  # type: ignore[assignment] - as far as it is used
+            self.peers.mesh = network.join(name, machine.instance, self.peers, self._run)  # type: ignore[assignment] - as far as it is used
 
     def _run(self, action: Callable[..., Any], *arguments: Any) -> None:
         self._machine.run(self._generation, action, *arguments)

@@ -35,6 +35,8 @@ KINDS: dict[str, dict[str, int]] = {
     "lags": {"doze": 6, "slow": 1},
     "floods": {"flood": 3, "doze": 2, "slow": 2},
     "naps": {"nap": 6, "transfer": 1},
+    "frozen leaders": {"nap_leader": 5},
+    "suspensions": {"nap_all": 5},
     "hangs": {"hang": 5, "slow": 3, "crash": 1},
     "leaders": {"hang_leader": 3, "slow_leader": 3},
     "rot": {"rot": 6, "crash": 3, "isolate": 1},
@@ -81,7 +83,7 @@ class Profile(msgspec.Struct, frozen=True):
     jitter: int
     stragglers: float
     slander: float
-    """How often a node is said to be gone that is not."""
+    """How often a node is said to be out of reach that is there."""
     full: float
     """How often there is no room for reports."""
     scale: int
@@ -99,17 +101,15 @@ class Profile(msgspec.Struct, frozen=True):
     jobs: int
     """How many each client submits."""
     sample: int
-    fresh: bool
-    """Whether a word that a node is down must not be old (`promises`), and the table's time right (`punctuality`)."""
-    awake: bool
-    """Whether a leader's silences are to leave out all the time for which it was frozen itself (`truth`)."""
+    exact: bool
+    """Whether the table's time has to be right (`punctuality`)."""
     forms: bool
     """Whether nodes have to found their group, and come into it by themselves."""
 
 
 NEEDS_OTHERS = ("partitions", "membership", "snapshots", "founding", "admission", *BY_NAME)
 """Kinds that say nothing of a node alone."""
-STEADY = ("naps", "hangs", "rot", "clocks", "sizes", "lags", "floods", "leaders")
+STEADY = ("naps", "frozen leaders", "suspensions", "hangs", "rot", "clocks", "sizes", "lags", "floods", "leaders")
 """Kinds in which a majority stays healthy most of the time, so that progress is required of it."""
 
 
@@ -165,8 +165,7 @@ def choose(random: Random, kind: str | None = None, nodes: int | None = None) ->
         workers=random.randrange(2, 5),
         jobs=random.randrange(4, 13),
         sample=random.choice((1, 7, 16)) if scale == 1 else 16,
-        fresh=known is not None and known.fresh,
-        awake=known is not None and known.awake,
+        exact=known is not None and known.exact,
         forms=random.random() < FORMING.get(kind, 0.0) and not scaled,
     )
 

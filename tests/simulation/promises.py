@@ -5,9 +5,10 @@
 - Nothing is run twice without a failure: a second run needs the end of the first one's connection or node, or its time
   limit. What was submitted once is one job, however often its command travelled.
 - A node is declared down only for a reason that the documents give (README, "What it promises"; docs/architecture.md,
-  "Who is alive"): its process is over; or the leader heard nothing of it for `--node-timeout`; or its address refused
-  the leader a connection; or it is no member.
-- A node that is a member hangs up on everybody only when its sessions are over, or it may have lost its leader.
+  "Who is alive"): its process is over; or the leader heard nothing of it for `--node-timeout`, in which it ran itself;
+  or it is no member, and that is committed.
+- A node that is a member hangs up on everybody only when its sessions are over, when it has heard no leader for longer
+  than an election takes, or when too many processes are over for any leader.
 - A result comes, once, unless the node that had it is gone; and what comes before it comes in order.
 - A linearizable read sees everything that was known anywhere before it was asked.
 
@@ -18,9 +19,8 @@ Not for: when things happen (`punctuality`), and in which order jobs are given o
 
 from typing import Any, Final
 
-from cluster.jobs import Cancel, Finish, Job, JobTable, NodeDown, Proposal
+from cluster.jobs import Cancel, Finish, Job, JobTable, Proposal
 from cluster.log import Entry
-from cluster.raft import Configuration
 from protocol import PacketType
 from tests.simulation.journal import ViolationError
 from tests.simulation.punctuality import Punctuality
@@ -38,19 +38,22 @@ ORDERING: Final = 4 * SECOND
 """For so long a leader's word that a node is down may be on its way to the log: the disks are slow."""
 
 
+LEADERLESS: Final = 3 * SECOND
+"""For so long without a leader clients wait at the least. A node waits a second longer; what the leader sent may have
+come to it in vain, since it knew of a later term."""
+
+
 class Promises:
     """The book that is kept about all jobs of a run."""
 
-    def __init__(self, truth: Truth, retries: int, *, fresh: bool = False, ahead: int = 0) -> None:
-        """`retries`: how often a job is tried again after a failure; -1: always. `ahead`: as in `Punctuality`.
+    def __init__(self, truth: Truth, retries: int, *, exact: bool = False, ahead: int = 0) -> None:
+        """`retries`: how often a job is tried again after a failure; -1: always.
 
-        `fresh`: the word that a node is down counts only if there was a reason lately. Else it may be any time ago that
-        there was one, in the same incarnation: a word of a leader that leads no more is sent to the next one, which is
-        a fault that is known (`known`).
+        `exact` and `ahead`: as in `Punctuality`.
         """
         self.truth = truth
         self.retries = retries
-        self._fresh = fresh
+        self._exact = exact
         self._ahead = ahead
         self.safety: Safety
         self.punctuality: Punctuality
@@ -63,9 +66,7 @@ class Promises:
         self._over: set[tuple[str, int]] = set()
         """Incarnations of nodes that were declared down, for a reason that there was, or that a snapshot ended."""
         self._declared: dict[tuple[str, int], list[str]] = {}
-        """Incarnations that the present entry declares down, and who says so."""
-        self._excluded: dict[tuple[str, str], int] = {}
-        """When somebody's configuration last was without a node, by whose it was and the node; -1: it still is."""
+        """Incarnations that the present entry declares down, and the leader that decided it."""
         self._submits: dict[bytes, int] = {}
         self._there: dict[int, Any] = {}
         self._before: dict[int, Job] = {}
@@ -80,7 +81,7 @@ class Promises:
     def begin(self, safety: Safety) -> None:
         """Follow this log."""
         self.safety = safety
-        self.punctuality = Punctuality(self.truth, safety.model, self._ahead, exact=self._fresh)
+        self.punctuality = Punctuality(self.truth, safety.model, self._ahead, exact=self._exact)
         self.first_index = safety.table_index
 
     def entering(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
@@ -100,10 +101,12 @@ class Promises:
                         there.setdefault(command.job, "finished")
                 elif type(command) is Cancel and (job := table.find(command.handle)) is not None:
                     there.setdefault(job.number, "cancelled")
-                elif type(command) is NodeDown:
-                    node = table.nodes.get(command.node)
-                    if node is not None and node.up and node.incarnation == command.incarnation:
-                        self._declared.setdefault((command.node, command.incarnation), []).append(batch.node)
+
+        for decision in proposal.decisions:
+            node = table.nodes.get(decision.node)
+            if node is not None and node.up and node.incarnation == decision.incarnation:
+                leader = self.safety.leader_of(entry.term)
+                self._declared.setdefault((decision.node, decision.incarnation), []).append(leader)
 
     def entered(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at it after."""
@@ -136,7 +139,7 @@ class Promises:
         for (name, incarnation), authors in self._declared.items():
             node = table.nodes[name]
             if node.up and node.incarnation == incarnation:
-                continue  # its author was fenced off
+                raise ViolationError(f"{name} is declared down, incarnation {incarnation}, and the table has it up")
             if not any(self._is_down(name, incarnation, author) for author in authors):
                 raise ViolationError(
                     f"{' and '.join(authors)} declares {name} down, incarnation {incarnation}, for no reason;"
@@ -148,25 +151,12 @@ class Promises:
     def _is_down(self, name: str, incarnation: int, author: str) -> bool:
         """Tell whether a leader had a reason to declare a node down."""
         truth = self.truth
-        since = truth.incarnated_at(name, incarnation)
-        if self._fresh:
-            since = max(since, truth.now - ORDERING)
-        excluded = self._excluded.get((author, name), 0)
+        since = max(truth.incarnated_at(name, incarnation), truth.now - ORDERING)
         return (
             truth.dead(truth.life_of(name, incarnation))
             or truth.silent(author, name, since)
-            or truth.was_said_gone(author, name, since)
-            or excluded == -1
-            or (excluded > 0 and excluded >= since)
+            or name not in self.safety.configuration.members
         )
-
-    def configured(self, name: str, configuration: Configuration) -> None:
-        """Note who is a member as far as a node knows, whether that is committed or not."""
-        for other in self.truth.nodes:
-            if other not in configuration.members:
-                self._excluded[name, other] = -1
-            elif self._excluded.get((name, other)) == -1:
-                self._excluded[name, other] = self.truth.now
 
     def replaced(self, node: str, incarnation: int) -> None:
         """Note that a snapshot took the place of a node's table: the sessions of its incarnation are over."""
@@ -176,6 +166,16 @@ class Promises:
         """Note that a node hangs up on everybody, because it has no leader or is no member."""
         if self.truth.settled and node in self.safety.configuration.members:
             raise ViolationError(f"{node} hangs up on everybody, and nothing goes wrong; {self.truth.about(node)}")
+        if node not in self.safety.configuration.members:
+            return
+        leaderless = self.truth.leaderless_for(node)
+        voters = self.safety.configuration.voters
+        there = sum(not self.truth.seems_dead(voter, node) for voter in voters)
+        if leaderless < LEADERLESS and there > len(voters) // 2:
+            raise ViolationError(
+                f"{node} hangs up on everybody, {leaderless / SECOND:.1f} s after it heard a leader;"
+                f" {self.truth.about(node)}"
+            )
 
     # Users
 

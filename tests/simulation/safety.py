@@ -53,7 +53,6 @@ class Applier(Protocol):
 
     def entering(self, entry: Entry, proposal: Any, table: JobTable) -> None: ...
     def entered(self, entry: Entry, proposal: Any, table: JobTable) -> None: ...
-    def configured(self, name: str, configuration: Configuration) -> None: ...
 
 
 class Known:
@@ -116,6 +115,10 @@ class Safety:
         committed, configuration = self._configurations[-1]
         later = [one for known in self._logs.values() for index, one in known.configurations if index > committed]
         return [configuration, *later]
+
+    def leader_of(self, term: int) -> str:
+        """Give the node that led in a term."""
+        return self._leaders.get(term, "")
 
     @property
     def leaders_count(self) -> int:
@@ -307,7 +310,6 @@ class Safety:
 
     def _check_configuration(self, name: str, known: Known, raft: Raft) -> None:
         index, configuration = known.configurations[-1]
-        self._applier.configured(name, configuration)
         if raft.configuration != configuration:
             raise ViolationError(f"{name} uses {raft.configuration}; its log has {configuration} at {index}")
 

@@ -118,12 +118,11 @@ class Simulation:
         self.schedule = Schedule()
         self.journal = Journal(self.schedule, log)
         self.truth = Truth(self.schedule, NODE_TIMEOUT)
-        self.truth.awake = self.profile.awake
         self.network = self._make_network()
         self.machines: dict[str, Machine] = {}
         profile = self.profile
         ahead = large_ahead(profile) if profile.scale > 1 else 0
-        self.promises = Promises(self.truth, profile.retries, fresh=profile.fresh, ahead=ahead)
+        self.promises = Promises(self.truth, profile.retries, exact=profile.exact, ahead=ahead)
         names = [] if self.profile.forms else [chr(ord("a") + number) for number in range(self.profile.nodes)]
         self._founders = tuple(names)
         self.safety = Watch(bootstrap(*names), self.promises, self.profile.sample)

@@ -18,7 +18,7 @@ TIMEOUT = 3 * SECOND
 class World:
     """Three machines, of which the first leads; and the judge."""
 
-    def __init__(self, *, fresh: bool = False) -> None:
+    def __init__(self) -> None:
         self.schedule = Schedule()
         self.truth = Truth(self.schedule, TIMEOUT / SECOND)
         for name in "abc":
@@ -26,8 +26,11 @@ class World:
             self.truth.incarnated(name, 1)
         self.truth.leads("a")
         self.naive = SimpleNamespace(queue=[], jobs=[], now=0)
-        self.promises = Promises(self.truth, -1, fresh=fresh)
-        self.promises.begin(SimpleNamespace(table_index=0, model=SimpleNamespace(naive=self.naive)))
+        self.promises = Promises(self.truth, -1)
+        self.committed = SimpleNamespace(members=("a", "b", "c"), voters=("a", "b", "c"))
+        safety = SimpleNamespace(table_index=0, model=SimpleNamespace(naive=self.naive), leader_of=lambda term: "a")
+        safety.configuration = self.committed
+        self.promises.begin(safety)
         self.table = JobTable()
         self.index = 0
         for name in "abc":
@@ -41,18 +44,18 @@ class World:
         """Let time go on to this moment."""
         self.schedule.now = int(seconds * SECOND)
 
-    def enter(self, batch: Batch) -> None:
-        """Commit a batch."""
+    def enter(self, *batches: Batch, decisions: tuple[NodeDown, ...] = ()) -> None:
+        """Commit batches, and decisions of the leader."""
         self.index += 1
-        proposal = propose(0, [batch])
-        entry = SimpleNamespace(index=self.index)
+        proposal = propose(0, list(batches), decisions)
+        entry = SimpleNamespace(index=self.index, term=1)
         self.promises.entering(entry, proposal, self.table)
         self.table.apply(proposal)
         self.promises.entered(entry, proposal, self.table)
 
     def declare_down(self, name: str) -> None:
         """Commit the leader's word that a node is down."""
-        self.enter(Batch("a", 1, self.table.nodes["a"].last + 1, [NodeDown(name, 1)]))
+        self.enter(decisions=(NodeDown(name, 1),))
 
     def run(self, node: str = "b", limit: int = 0, job: int = 1, priority: int = 1, due: int = 0) -> Run:
         """Let a worker begin with a job now."""
@@ -121,25 +124,6 @@ class TestSilence:
         world.at(9.5)
         assert not world.truth.silent("a", "b", 0)
 
-    @pytest.mark.parametrize(
-        ("begin", "end"),
-        [
-            (lambda truth: truth.froze("b"), lambda truth: truth.thawed("b")),
-            (lambda truth: truth.begin("cannot reach", "b", "a"), lambda truth: truth.end("cannot reach", "b", "a")),
-            (lambda truth: truth.begin("have no link", "a", "b"), lambda truth: truth.end("have no link", "a", "b")),
-        ],
-    )
-    def test_goes_on_while_both_are_out_of_reach(self, world, begin, end):
-        world.at(1)
-        begin(world.truth)
-        world.truth.froze("a")
-        world.at(3.4)
-        world.truth.thawed("a")
-        end(world.truth)
-        world.at(3.5)
-        assert world.truth.silent("a", "b", 0)
-        assert not world.truth.silent("a", "c", 0)
-
 
 class TestTheWordThatANodeIsDown:
     def test_is_false_of_a_node_that_was_heard(self, world):
@@ -159,20 +143,8 @@ class TestTheWordThatANodeIsDown:
         world.declare_down("b")
         assert not world.table.nodes["b"].up
 
-    def test_is_true_of_one_whose_address_refused_the_leader(self, world):
-        world.at(1)
-        world.truth.said_gone("a", "b")
-        world.declare_down("b")
-        assert not world.table.nodes["b"].up
-
-    def test_is_false_of_one_that_refused_somebody_else(self, world):
-        world.at(1)
-        world.truth.said_gone("c", "b")
-        with pytest.raises(ViolationError, match="for no reason"):
-            world.declare_down("b")
-
     def test_is_true_of_one_that_is_no_member(self, world):
-        world.promises.configured("a", SimpleNamespace(members=("a", "c")))
+        world.committed.members = ("a", "c")
         world.declare_down("b")
         assert not world.table.nodes["b"].up
 
@@ -184,18 +156,69 @@ class TestTheWordThatANodeIsDown:
         with pytest.raises(ViolationError, match="for no reason"):
             world.declare_down("b")
 
-    @pytest.mark.parametrize("fresh", [False, True])
-    def test_may_be_old_unless_it_has_to_be_fresh(self, fresh):
-        world = World(fresh=fresh)
+    def test_is_false_when_all_were_frozen_together(self, world):
+        world.at(1)
+        for name in "abc":
+            world.truth.froze(name)
+        world.at(9)
+        for name in "abc":
+            world.truth.thawed(name)
+        with pytest.raises(ViolationError, match="for no reason"):
+            world.declare_down("b")
+
+    def test_is_true_of_one_that_was_frozen_alone(self, world):
+        world.at(1)
+        world.truth.froze("b")
+        world.at(5)
+        world.declare_down("b")
+        assert not world.table.nodes["b"].up
+
+    def test_is_false_when_it_is_old(self, world):
         for seconds in range(4, 20, 2):
             world.at(seconds)
             world.truth.arrived("b", "a")
-        if fresh:
-            with pytest.raises(ViolationError, match="for no reason"):
-                world.declare_down("b")
-        else:
+        with pytest.raises(ViolationError, match="for no reason"):
             world.declare_down("b")
-            assert not world.table.nodes["b"].up
+
+
+class TestHangingUp:
+    def test_is_wrong_soon_after_a_leader_was_heard(self, world):
+        world.at(5)
+        world.truth.arrived("a", "b", leads=True)
+        world.at(7.5)
+        with pytest.raises(ViolationError, match="after it heard a leader"):
+            world.promises.hung_up("b")
+
+    def test_is_right_after_several_elections(self, world):
+        world.at(5)
+        world.truth.arrived("a", "b", leads=True)
+        world.at(9.1)
+        world.promises.hung_up("b")
+
+    def test_is_wrong_soon_after_a_pause(self, world):
+        world.at(5)
+        world.truth.froze("b")
+        world.at(15)
+        world.truth.thawed("b")
+        world.at(16)
+        with pytest.raises(ViolationError, match="after it heard a leader"):
+            world.promises.hung_up("b")
+
+    def test_is_right_at_once_when_too_many_processes_are_over_for_any_leader(self, world):
+        world.at(5)
+        world.truth.arrived("a", "b", leads=True)
+        for other in "ac":
+            world.truth.crashed(other)
+            world.truth.begin("have no link", *sorted((other, "b")))
+        world.at(6)
+        world.truth.started("c")  # but there is no link with it yet
+        world.promises.hung_up("b")
+
+    def test_is_right_for_one_that_is_no_member(self, world):
+        world.at(5)
+        world.truth.arrived("a", "b", leads=True)
+        world.committed.members = ("a", "c")
+        world.promises.hung_up("b")
 
 
 class TestASecondRun:

@@ -28,7 +28,10 @@ class Process:
     def link_down(self, node):
         pass
 
-    def gone(self, node):
+    def ended(self, node, instance):
+        pass
+
+    def unreachable(self, node):
         pass
 
     def received(self, node, lane, data):
@@ -50,7 +53,7 @@ def linked(scale: int = sizes.SCALE):
         ends[name] = process = Process()
         process.schedule = schedule
         truth.started(name)
-        ends[name + "mesh"] = network.join(name, process, lambda action, *arguments: action(*arguments))
+        ends[name + "mesh"] = network.join(name, f"{name}.1", process, lambda action, *arguments: action(*arguments))
     schedule.run(SECOND)
     return schedule, network, ends
 

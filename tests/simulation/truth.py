@@ -1,16 +1,12 @@
 """What really happened in the simulated world, in true time, written down by the world itself.
 
 Machines tell when their processes begin, end, freeze and go on, and what their clocks show. The network tells which
-messages arrived, which links were made and lost, where nothing gets through, and when a process was said to be gone.
+messages arrived, which links were made and lost, and where nothing gets through.
 Nothing of this is asked of the processes: what they think of each other is what the promises are judged on.
 
-Two of the words are measured, not counted:
-
-- A node is *silent* for a leader while no message of consensus from it arrives there, and no new link. The time is that
-  of the leader's monotonic clock, at whatever rate that goes. It leaves out the time for which the leader itself was
-  frozen while the other node ran and could be heard: a leader that does not run cannot tell whether others are silent.
-- A process is *said to be gone* to another one from the moment when its address refuses a connection there, until
-  there is a link again. The network may say so of a process that runs.
+A node is *silent* for a leader while no message of consensus from it arrives there, and no new link. The time is that
+of the leader's monotonic clock, at whatever rate that goes. It leaves out the time for which the leader itself was
+frozen: a leader that does not run cannot tell whether others are silent.
 
 Not for: judging. `promises` and `punctuality` know what the documents allow.
 """
@@ -20,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from tests.simulation.schedule import SECOND, Schedule
+from tests.simulation.schedule import MS, SECOND, Schedule
 
 EPOCH: Final = 1_700_000_000 * SECOND
 """What a right wall clock shows when the world begins."""
@@ -30,6 +26,9 @@ is set back it stands still, for as long as the step was. A step in the usual ki
 
 SHORT: Final = "has too little of something"
 
+PAUSE: Final = 1200 * MS
+"""A freeze of this length is a pause for its process: it looks at its clock ten times a second, and by a clock that may
+go wrong a gap of a second counts (`node.driver.awake_clock`)."""
 SETTLED: Final = 5 * SECOND
 """So long after the last fault every node has a leader that it hears: some elections, and what had to be caught up."""
 
@@ -51,7 +50,7 @@ class Condition(msgspec.Struct):
 class Host:
     """One machine, as the world knows it."""
 
-    __slots__ = ("clock", "frozen", "heard", "leads", "led", "life", "offsets", "rate", "since", "woke")
+    __slots__ = ("clock", "frozen", "heard", "leads", "led", "led_at", "life", "offsets", "rate", "since", "woke")
 
     def __init__(self, now: int) -> None:
         self.life = 0
@@ -66,6 +65,8 @@ class Host:
         self.leads = False
         self.led = -1
         """When it last did; -1: never yet."""
+        self.led_at = -float("inf")
+        """When it last led or was sent anything by the leader, by its own clock."""
         self.heard: dict[str, tuple[float, int]] = {}
         """While it leads: when each other node was last heard, or its leadership began; by its clock, and in truth."""
         self.offsets: list[tuple[int, int]] = [(0, 0)]
@@ -95,10 +96,8 @@ class Truth:
         """The process in which each incarnation of a node was begun, and when."""
         self._silences: dict[tuple[str, str], list[Condition]] = {}
         """Silences of at least the timeout that are over, by listener and node."""
-        self._words: dict[tuple[str, str], list[Condition]] = {}
-        """When a process was said to be gone, by the one who was told and the one who was said to be."""
-        self.awake = False
-        """Whether a silence counts only while the listener runs, whatever becomes of the other one meanwhile."""
+        self.leader = ""
+        """The node that came to lead last."""
         self.peace = -1
         """Since when nothing goes wrong any more; -1: something does."""
 
@@ -169,9 +168,6 @@ class Truth:
         host.life = 0
         host.frozen = False
         self.follows(node)
-        for listener, other in self._words:
-            if listener == node:
-                self.end("is said to be gone to", other, node)
         self.end("is frozen", node)
         self.begin("is dead", node)
 
@@ -247,6 +243,7 @@ class Truth:
     def leads(self, node: str) -> None:
         """Note that a node begins to lead: nobody had reason to speak to it before."""
         self.follows(node)
+        self.leader = node
         host = self._host(node)
         host.leads = True
         mark = (host.time(self.now), self.now)
@@ -260,11 +257,17 @@ class Truth:
                 self._hears(host, node, other)
             host.leads = False
             host.led = self.now
+            host.led_at = host.time(self.now)
             host.heard = {}
 
-    def arrived(self, sender: str, to: str) -> None:
-        """Note that a message of consensus arrived at a host; a process that is frozen there finds it later."""
+    def arrived(self, sender: str, to: str, *, leads: bool = False) -> None:
+        """Note that a message of consensus arrived at a host; a process that is frozen there finds it later.
+
+        `leads`: it is one that only leaders send.
+        """
         host = self._hosts[to]
+        if leads and self.leader == sender:
+            host.led_at = host.time(self.now)
         if host.leads:
             self._hears(host, to, sender)
 
@@ -276,6 +279,17 @@ class Truth:
                 Condition("hears nothing of", (node, other), before[1], self.now)
             )
         host.heard[other] = (clock, self.now)
+
+    def seems_dead(self, node: str, to: str) -> bool:
+        """Tell whether a node has no link with another one whose process ended, as far as it can know."""
+        pair = (min(node, to), max(node, to))
+        apart = self._known.get(("have no link", pair))
+        return bool(apart) and apart[-1].ended < 0 and self.had("is dead", node, self.now - apart[-1].began)
+
+    def leaderless_for(self, node: str) -> float:
+        """Give for how long a process has been without a leader, by its own clock and as long as it ran."""
+        host = self._host(node)
+        return 0.0 if host.leads else host.time(self.now) - max(host.led_at, host.time(host.woke))
 
     def silent(self, listener: str, node: str, since: int) -> bool:
         """Tell whether a leader heard nothing of a node for the timeout, in a time that goes on to `since` at least."""
@@ -295,44 +309,14 @@ class Truth:
         for freeze in self._known.get(("is frozen", (listener,)), ()):
             began, ended = max(freeze.began, before[1]), freeze.ended if freeze.ended >= 0 else self.now
             if began < ended:
-                deaf += ended - began if self.awake else self._audible(listener, node, began, ended)
+                deaf += ended - began if ended - began >= PAUSE else 0
         return silence - deaf * host.rate >= self._timeout
-
-    def _audible(self, listener: str, node: str, began: int, ended: int) -> int:
-        """Give for how long in a time a node ran and would have been heard by another one."""
-        pair = (min(listener, node), max(listener, node))
-        reasons = [
-            *self._known.get(("is frozen", (node,)), ()),
-            *self._known.get(("is dead", (node,)), ()),
-            *self._known.get(("cannot reach", (node, listener)), ()),
-            *self._known.get(("cannot reach", (listener, node)), ()),
-            *self._known.get(("have no link", pair), ()),
-        ]
-        audible = 0
-        for reason in sorted(reasons, key=lambda reason: reason.began):
-            if reason.began >= ended:
-                break
-            audible += max(0, reason.began - began)
-            began = max(began, reason.ended if reason.ended >= 0 else ended)
-        return audible + max(0, ended - began)
 
     # Links
 
     def linked(self, node: str, other: str) -> None:
         """Note that a node has a new link."""
         self.arrived(other, node)
-        self.end("is said to be gone to", other, node)
-
-    def said_gone(self, node: str, other: str) -> None:
-        """Note that a node is told that another one's process is not there: its address refuses connections."""
-        word = self.begin("is said to be gone to", other, node)
-        words = self._words.setdefault((node, other), [])
-        if not words or words[-1] is not word:
-            words.append(word)
-
-    def was_said_gone(self, node: str, other: str, since: int) -> bool:
-        """Tell whether a node was told so, of a time that reaches to `since` or beyond."""
-        return any(word.ended < 0 or word.ended >= since for word in self._words.get((node, other), ()))
 
     def _host(self, node: str) -> Host:
         host = self._hosts.get(node)

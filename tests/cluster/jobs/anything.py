@@ -8,7 +8,7 @@ import typing
 import msgspec
 from hypothesis import strategies as st
 
-from cluster.jobs import Batch, Command, NodeUp, Proposal, propose
+from cluster.jobs import Batch, Command, NodeDown, NodeUp, Proposal, propose
 
 FAR = st.sampled_from([-(2**63), -(2**32), -1, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1])
 integers = st.integers(0, 4) | st.integers(0, 4) | FAR | st.integers(-(2**63), 2**64 - 1)
@@ -24,7 +24,9 @@ def instances(struct: type) -> st.SearchStrategy:
 
 commands = st.one_of([instances(struct) for struct in typing.get_args(Command)])
 batches = st.builds(Batch, node=texts, incarnation=integers, first=integers, commands=st.lists(commands, max_size=4))
-proposals: st.SearchStrategy[Proposal] = st.builds(propose, integers, st.lists(batches, max_size=3))
+proposals: st.SearchStrategy[Proposal] = st.builds(
+    propose, integers, st.lists(batches, max_size=3), st.lists(instances(NodeDown), max_size=2)
+)
 
 
 def opening(said: list) -> Proposal:

@@ -20,7 +20,6 @@ from cluster.jobs import (
     Finish,
     Grab,
     Identify,
-    NodeDown,
     NodeUp,
     Park,
     Part,
@@ -64,6 +63,7 @@ class NaiveNode:
     up: bool = False
     prefix: bytes = b""
     max_packet: int = 0
+    process: str = ""
     short_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     sessions: list[NaiveSession] = field(default_factory=list)
     uploads: dict[int, bytes] = field(default_factory=dict)
@@ -139,6 +139,10 @@ class NaiveTable:
                 self.wake(job.function)
         for batch in proposal.batches:
             self.batch(batch)
+        for decision in proposal.decisions:
+            node = self.node(decision.node)
+            if node is not None and node.incarnation == decision.incarnation:
+                self.end_node(node)
         told, self.told = self.told, []
         return told
 
@@ -167,12 +171,9 @@ class NaiveTable:
                 node.up = True
                 node.prefix = command.handle_prefix
                 node.max_packet = command.max_packet
+                node.process = command.process
                 self.retries = command.job_retries
                 self.most_functions = command.max_functions
-            case NodeDown():
-                other = self.node(command.node)
-                if other is not None and other.incarnation == command.incarnation and other is not node:
-                    self.end_node(other)
             case SessionOpen():
                 if session is None:
                     node.sessions.append(NaiveSession(node, command.session, command.peer))
@@ -567,7 +568,10 @@ class NaiveTable:
         return {
             "table": (self.now, self.retries, self.most_functions, self.last_job, len(self.departing)),
             "nodes": {
-                node.name: (node.incarnation, node.last, node.up, node.prefix, node.max_packet, node.short_of)
+                node.name: (
+                    *(node.incarnation, node.last, node.up, node.prefix),
+                    *(node.max_packet, node.process, node.short_of),
+                )
                 for node in self.nodes
                 if node.incarnation > 0
             },

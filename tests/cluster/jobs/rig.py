@@ -3,7 +3,7 @@
 Not for: judging. It only spares each test the batches around its commands.
 """
 
-from cluster.jobs import Batch, Can, Command, Grab, JobTable, NodeUp, Park, SessionOpen, Submit, Take, propose
+from cluster.jobs import Batch, Can, Command, Decision, Grab, JobTable, NodeUp, Park, SessionOpen, Submit, Take, propose
 from tests.cluster.jobs.views import describe, queue
 
 START = 1_000_000
@@ -33,6 +33,10 @@ class Rig:
         incarnation = self.table.nodes[node].incarnation + 1
         batch = Batch(node, incarnation, 1, [NodeUp(b"H:" + node.encode(), retries)])
         return [describe(effect) for effect in self.table.apply(propose(self.time, [batch]))]
+
+    def decide(self, *decisions: Decision) -> list[tuple]:
+        """Apply decisions of a leader."""
+        return [describe(effect) for effect in self.table.apply(propose(self.time, [], decisions))]
 
     def wait(self, milliseconds: int) -> list[tuple]:
         """Let the leader's clock go on, and tell the table."""

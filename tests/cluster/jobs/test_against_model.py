@@ -224,10 +224,11 @@ class TableMachine(RuleBasedStateMachine):
         self.voices[name].start(NodeUp(b"H:%b%d" % (name.encode(), retries + 1), retries, retries + 1))
         self.say(name, SessionOpen(3, "new"), SessionOpen(1, "new"), Can(3, b"f", 1000), Can(1, b"f", 0))
 
-    @rule(name=nodes, of=nodes, ago=st.integers(0, 1), back=st.booleans())
-    def node_down(self, name, of, ago, back):
-        """Whoever is declared down by right says something more in its old incarnation, and mostly comes back."""
-        self.say(name, NodeDown(of, self.voices[of].incarnation - ago))
+    @rule(of=nodes, ago=st.integers(0, 1), back=st.booleans(), speaks=st.booleans())
+    def node_down(self, of, ago, back, speaks):
+        """A node that is declared down says something more in its old incarnation, and mostly comes back."""
+        batches = [self.batch(of)] if speaks else []
+        self.apply(propose(self.time, batches, [NodeDown(of, self.voices[of].incarnation - ago)]))
         self.say(of, Park(1), Submit(0, b"f", b"", b"late", 1, background=True))
         if back:
             self.restart_node(of, -1)

@@ -81,7 +81,7 @@ class TestAnAlarm:
 
     def test_is_over_when_its_node_goes(self, rig):
         rig.say(SHORT, node="b")
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         assert rig.say(NEW)[0][0] == "created"
 
     def test_is_over_when_its_node_begins_anew(self, rig):
@@ -90,7 +90,7 @@ class TestAnAlarm:
         assert rig.say(NEW)[0][0] == "created"
 
     def test_that_a_past_incarnation_says_changes_nothing(self, rig):
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         rig.say(SHORT, node="b")
         assert rig.table.alarm is None
 

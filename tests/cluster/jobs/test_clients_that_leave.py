@@ -68,7 +68,7 @@ class TestAForegroundJob:
         number = rig.foreground(client, node="b")
         rig.grab(worker, node="b")
         rig.park(3)
-        assert rig.say(NodeDown("b", 1)) == []
+        assert rig.decide(NodeDown("b", 1)) == []
         assert rig.state(number) is None
         assert rig.reserved(3) == []
 

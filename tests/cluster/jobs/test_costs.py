@@ -260,7 +260,7 @@ class TestManyClientsOfOneJob:
             rig.open(*range(1, clients + 1), node="b")
             said = [Submit(client, b"f", b"u", b"", 1, background=False) for client in range(1, clients + 1)]
             rig.say(*said, node="b")
-            return cost(lambda: rig.say(NodeDown("b", 1))).steps / clients
+            return cost(lambda: rig.decide(NodeDown("b", 1))).steps / clients
 
         assert leave(3000) <= 1.2 * leave(300)
 

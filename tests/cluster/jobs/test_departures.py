@@ -74,7 +74,7 @@ class TestOneEntry:
         say_many(rig, [SessionOpen(number, "peer") for number in range(1, 20_001)], node="b")
         say_many(rig, [Can(number, b"f", 0) for number in range(1, 20_001)], node="b")
         say_many(rig, [Park(number) for number in range(1, 20_001)], node="b")
-        counts = costs_until_settled(rig, lambda: rig.say(NodeDown("b", 1)))
+        counts = costs_until_settled(rig, lambda: rig.decide(NodeDown("b", 1)))
         assert max(counts) <= MOST_STEPS
         assert len(counts) >= 20_000 // departures_module.STEP
         assert rig.table.functions == {}
@@ -171,7 +171,7 @@ class TestWhatDeparts:
         for number in range(1, sessions + 1):
             rig.worker(number, b"f", node="b")
         rig.park(*range(1, sessions + 1), node="b")
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         assert rig.table.departing
 
     def test_is_given_no_job(self, rig):
@@ -242,7 +242,7 @@ class TestWhatDeparts:
             rig.worker(number, b"f", node="b")
             rig.background(unique=b"u%d" % number)
             rig.grab(number, node="b")
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         assert rig.table.jobs[9].state is JobState.RUNNING
         assert not rig.table.jobs[9].runs
         rig.open(1)
@@ -323,7 +323,7 @@ class TestTheEndOfANode:
         say_many(rig, [SessionOpen(number, "peer") for number in range(1, 10_001)], node="b")
         writer = MirrorWriter()
         assert len(writer.take(rig.table).segments) == 10_000 // 16 + 1
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         mirror = writer.take(rig.table)
         assert len(mirror.segments) <= departures_module.STEP // 16 + 2
         assert len(mirror.meta) <= 500

@@ -104,32 +104,34 @@ class TestNodeDown:
         rig.worker(1, b"f", node="b")
         number = rig.background()
         rig.grab(1, node="b")
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         assert rig.queue() == [number]
         assert not rig.table.nodes["b"].up
         assert rig.table.nodes["b"].sessions == {}
 
     def test_of_another_incarnation_or_of_nobody_does_nothing(self, rig):
         rig.open(1, node="b")
-        rig.say(NodeDown("b", 2), NodeDown("b", 0), NodeDown("stranger", 1), NodeDown("", 0))
+        rig.decide(NodeDown("b", 2), NodeDown("b", 0), NodeDown("stranger", 1), NodeDown("", 0))
         assert rig.table.nodes["b"].up
         assert set(rig.table.nodes["b"].sessions) == {1}
 
     def test_lets_nothing_more_of_that_incarnation_in(self, rig):
         """Nobody would end what it opened: a node that was declared down comes back with a new one."""
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         before = digest(rig.table)
         rig.say(SessionOpen(1, ""), BG, node="b")
         rig.say(NodeUp(b"H:b", -1), node="b")
         assert digest(rig.table) == before
 
-    def test_of_the_node_that_says_it_does_nothing(self, rig):
-        """One that says anything is not down."""
-        rig.open(1)
-        rig.say(NodeDown("a", 1), BG)
-        assert rig.table.nodes["a"].up
-        assert set(rig.table.nodes["a"].sessions) == {1}
-        assert len(rig.table.jobs) == 1
+    def test_is_applied_after_what_its_node_still_had_to_say(self, rig):
+        """A job whose end comes with the same entry is not run again."""
+        rig.worker(1, b"f", node="b")
+        number = rig.background()
+        rig.grab(1, node="b")
+        last = rig.table.nodes["b"].last
+        rig.table.apply(propose(rig.time, [Batch("b", 1, last + 1, [Finish(1, number)])], [NodeDown("b", 1)]))
+        assert rig.table.jobs == {}
+        assert not rig.table.nodes["b"].up
 
     def test_gives_the_jobs_to_sleepers_elsewhere(self, rig):
         rig.worker(1, b"f", node="b")
@@ -139,7 +141,7 @@ class TestNodeDown:
         rig.grab(1, node="b")
         rig.park(2, node="b")
         rig.park(3)
-        assert [effect[:3] for effect in rig.say(NodeDown("b", 1))] == [("reserved", 3, number)]
+        assert [effect[:3] for effect in rig.decide(NodeDown("b", 1))] == [("reserved", 3, number)]
 
     def test_tells_listeners_elsewhere_of_jobs_that_may_not_be_tried_again(self):
         rig = Rig(retries=0)
@@ -147,10 +149,10 @@ class TestNodeDown:
         rig.worker(1, b"f", node="b")
         number = rig.foreground(1)
         rig.grab(1, node="b")
-        assert rig.say(NodeDown("b", 1)) == [("failed", 1, number)]
+        assert rig.decide(NodeDown("b", 1)) == [("failed", 1, number)]
 
     def test_is_over_with_the_next_incarnation(self, rig):
-        rig.say(NodeDown("b", 1))
+        rig.decide(NodeDown("b", 1))
         rig.restart("b")
         assert rig.table.nodes["b"].up
 

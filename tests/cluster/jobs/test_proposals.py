@@ -12,6 +12,7 @@ from cluster.jobs import (
     Command,
     Grab,
     JobTableError,
+    NodeDown,
     NodeUp,
     Proposal,
     UnreadableProposalError,
@@ -25,7 +26,7 @@ pack = msgspec.msgpack.encode
 
 
 def with_commands(*commands):
-    return pack([1, 7, [["a", 1, 1, list(commands)]]])
+    return pack([2, 7, [["a", 1, 1, list(commands)]]])
 
 
 def read(data):
@@ -44,7 +45,7 @@ class TestAProposal:
     def test_of_nothing_but_the_time_is_small(self):
         data = encode_proposal(propose(1_700_000_000_000, []))
         assert len(data) <= 12
-        assert decode_proposal(data) == Proposal(1, 1_700_000_000_000, [])
+        assert decode_proposal(data) == Proposal(2, 1_700_000_000_000, [])
 
     def test_may_leave_out_what_has_a_default(self):
         """What an older version wrote before a field was added at the end."""
@@ -54,7 +55,9 @@ class TestAProposal:
     def test_keeps_the_tag_of_every_command(self):
         """Logs on disk hold these numbers: a new command takes a new one, wherever it stands in the list."""
         structs = typing.get_args(Command)
-        assert [struct.__struct_config__.tag for struct in structs] == [*range(1, 10), 30, 10, 20, *range(11, 20), 21]
+        tags = [1, *range(3, 10), 30, 10, 20, *range(11, 20), 21]
+        assert [struct.__struct_config__.tag for struct in structs] == tags
+        assert NodeDown.__struct_config__.tag == 2
 
     def test_tells_its_errors_apart_from_others(self):
         assert issubclass(UnreadableProposalError, JobTableError)
@@ -67,25 +70,27 @@ class TestAnUnreadableProposal:
             pytest.param(b"", id="nothing"),
             pytest.param(b"\xc1", id="a byte that msgpack does not use"),
             pytest.param(pack([]), id="no fields"),
-            pytest.param(pack([1, 7]), id="too few fields"),
-            pytest.param(pack([2, 7, []]), id="another format"),
+            pytest.param(pack([2, 7]), id="too few fields"),
+            pytest.param(pack([3, 7, []]), id="another format"),
             pytest.param(pack([0, 7, []]), id="format zero"),
-            pytest.param(pack([1, 7, [], 1]), id="a field more"),
-            pytest.param(pack([1, 7, [["a", 1, 1, [], 0]]]), id="a field more in a batch"),
-            pytest.param(pack([1, "7", []]), id="a time that is no number"),
-            pytest.param(pack([1, 7.5, []]), id="a time that is no integer"),
-            pytest.param(pack([1, 7, [["a", 1, 1, None]]]), id="no list of commands"),
-            pytest.param(pack({"format": 1}), id="a map"),
+            pytest.param(pack([2, 7, [], [], 1]), id="a field more"),
+            pytest.param(pack([2, 7, [["a", 1, 1, [], 0]]]), id="a field more in a batch"),
+            pytest.param(pack([2, "7", []]), id="a time that is no number"),
+            pytest.param(pack([2, 7.5, []]), id="a time that is no integer"),
+            pytest.param(pack([2, 7, [["a", 1, 1, None]]]), id="no list of commands"),
+            pytest.param(pack({"format": 2}), id="a map"),
             pytest.param(with_commands([99, 1]), id="an unknown command"),
+            pytest.param(with_commands([2, "a", 1]), id="a decision among commands"),
+            pytest.param(pack([2, 7, [], [[99, "a", 1]]]), id="an unknown decision"),
             pytest.param(with_commands([0]), id="tag zero"),
             pytest.param(with_commands(["Grab", 1, 0]), id="a tag that is no number"),
             pytest.param(with_commands([10, 1, 0, "more"]), id="a field more in a command"),
             pytest.param(with_commands([10, 1]), id="a field less in a command"),
             pytest.param(with_commands([9, 1, "f", b"", b"", 1, True]), id="text where bytes belong"),
-            pytest.param(b"\x93\x01\x00\x91\x94\xa1\xff\x01\x01\x90", id="a name that is not UTF-8"),
-            pytest.param(b"\x94\x01\x00\x90" + b"\x91" * 100_000 + b"\x90", id="deep nesting"),
-            pytest.param(b"\x93\x01\x00\xdd\xff\xff\xff\xff", id="a list that promises too much"),
-            pytest.param(b"\x93\x01\x00\x91\x94\xdb\xff\xff\xff\xff", id="a name that promises too much"),
+            pytest.param(b"\x93\x02\x00\x91\x94\xa1\xff\x01\x01\x90", id="a name that is not UTF-8"),
+            pytest.param(b"\x94\x02\x00\x90" + b"\x91" * 100_000 + b"\x90", id="deep nesting"),
+            pytest.param(b"\x93\x02\x00\xdd\xff\xff\xff\xff", id="a list that promises too much"),
+            pytest.param(b"\x93\x02\x00\x91\x94\xdb\xff\xff\xff\xff", id="a name that promises too much"),
         ],
     )
     def test_is_refused(self, data):
@@ -105,7 +110,7 @@ class TestAnUnreadableProposal:
             decode_proposal(encode_proposal(proposal) + more)
 
     @given(st.binary(max_size=200))
-    @example(b"\x93\x01\x00\x91\x94\xa2\xed\xa0\x01\x01\x90")
+    @example(b"\x93\x02\x00\x91\x94\xa2\xed\xa0\x01\x01\x90")
     def test_raises_no_other_error_for_random_bytes(self, data):
         proposal = read(data)
         assert proposal is None or encode_proposal(proposal)

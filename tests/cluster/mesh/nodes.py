@@ -37,6 +37,8 @@ class Node:
         self.port = self.listener.getsockname()[1]
         self.told = []
         self.got = []
+        self.proofs = []
+        self.doubts = []
         self.on_up = lambda peer: None
         self.on_received = lambda node, lane, data: None
         self._changed = asyncio.Event()
@@ -60,8 +62,13 @@ class Node:
     def link_down(self, node):
         self._tell("down", node)
 
-    def gone(self, node):
-        self._tell("gone", node)
+    def ended(self, node, instance):
+        self.proofs.append((node, instance))
+        self._tell("ended", node)
+
+    def unreachable(self, node):
+        self.doubts.append(node)
+        self._changed.set()
 
     def received(self, node, lane, data):
         self.got.append((node, lane, data))
@@ -100,6 +107,15 @@ class Node:
     async def has_got(self, count):
         await self.until(lambda: len(self.got) >= count)
 
+    async def watches(self, node):
+        """Wait until there is a link with a node, and a liveness connection beside it."""
+        await self.told_of("up", node)
+        await eventually(lambda: self.mesh._processes._linked[node].connection is not None)
+
+    def watched(self, other):
+        """Give the liveness connection beside the link to another node; None: there is none yet."""
+        return self.mesh._processes._linked[other.id].connection
+
     def link(self, other):
         """Give the link to another node, for tests that break it."""
         return self.mesh._links[other.id]
@@ -109,8 +125,11 @@ class Node:
         self.link(other).connection.abort()
 
     async def die(self):
-        """End as a killed process does: its sockets are closed, and it says nothing."""
+        """End as a killed process does: the host closes its sockets in good order, and it says nothing."""
         self.mesh._closing = True
+        for process in self.mesh._processes._linked.values():
+            if process.connection is not None:
+                process.connection._transport.abort()
         self.mesh._reception.stop()
         for link in tuple(self.mesh._links.values()):
             link.connection.abort()
@@ -137,6 +156,7 @@ class Nodes:
         one.dial(two)
         await one.linked(two)
         await two.linked(one)
+        await eventually(lambda: one.watched(two) is not None and two.watched(one) is not None)
         return one, two
 
     async def close(self):

@@ -44,12 +44,12 @@ class TestAKilledProcess:
         one = await nodes.start("a")
         process, port = await spawn()
         one.mesh.dial("127.0.0.1", port)
-        await one.told_of("up", "z")
+        await one.watches("z")
         loop = asyncio.get_running_loop()
         process.kill()
         began = loop.time()
-        await one.told_of("gone", "z")
-        assert one.told == [("up", "z"), ("down", "z"), ("gone", "z")]
+        await one.told_of("ended", "z")
+        assert one.told == [("up", "z"), ("down", "z"), ("ended", "z")]
         # Some hundredths of a second on a quiet machine. Without the evidence it would take the silence of four pings.
         assert loop.time() - began < 3.0
 
@@ -59,25 +59,25 @@ class TestAKilledProcess:
         # The other end hears of this node's address from b, and b dials first.
         two = await nodes.start("b")
         two.mesh.dial("127.0.0.1", port)
-        await two.told_of("up", "z")
+        await two.watches("z")
         one.dial(two)
-        await one.told_of("up", "z")
+        await one.watches("z")
         process.kill()
-        await one.told_of("gone", "z")
-        await two.told_of("gone", "z")
+        await one.told_of("ended", "z")
+        await two.told_of("ended", "z")
 
     async def test_is_linked_again_when_it_is_started_again(self, nodes, spawn):
         one = await nodes.start("a")
         process, port = await spawn()
         one.mesh.dial("127.0.0.1", port)
-        await one.told_of("up", "z")
+        await one.watches("z")
         process.kill()
-        await one.told_of("gone", "z")
+        await one.told_of("ended", "z")
         await spawn(port, "2")
         await one.told_times(2, "up", "z")
         one.mesh.send("z", Lane.REPORTS, b"again")
         await one.has_got(1)
-        assert one.told == [("up", "z"), ("down", "z"), ("gone", "z"), ("up", "z")]
+        assert one.told == [("up", "z"), ("down", "z"), ("ended", "z"), ("up", "z")]
 
 
 class TestAStoppedProcess:

@@ -54,7 +54,7 @@ class TestALinkOverTls:
         one, two = await nodes.pair(tls=files)
         one.send(two, b"last words")
         await one.mesh.close()
-        await two.told_of("gone", "a")
+        await two.told_of("ended", "a")
         assert two.got == [("a", Lane.CONSENSUS, b"last words")]
 
     async def test_without_a_secret_is_a_link_as_well(self, nodes, files):

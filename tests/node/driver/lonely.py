@@ -1,13 +1,14 @@
 """One driver among nodes that are not there: who leads is said by the test, and what is sent is kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from cluster.jobs import Batch, Effect, JobTable, MirrorWriter, NodeUp, encode_proposal, propose
+from cluster.jobs import Batch, Decision, Effect, JobTable, MirrorWriter, NodeUp, encode_proposal, propose
 from cluster.log import Entry, EntryKind
-from cluster.raft import DurableState, MemoryStore, Message, Raft, RaftConfig, bootstrap
+from cluster.raft import Configuration, DurableState, MemoryStore, Message, Raft, RaftConfig, bootstrap
+from cluster.raft.configuration import encode_configuration
 from cluster.raft.messages import Append, AppendAck, PreVoteReply, VoteReply, VoteRequest
 from node.driver import Driver
-from tests.node.stillness import EPOCH, StillDisk, StillLoop
+from tests.node.stillness import EPOCH, NODE_TIMEOUT, StillDisk, StillLoop
 
 
 class Sink:
@@ -78,7 +79,7 @@ class Lonely:
             loop=self.loop,
             offload=lambda work, done, failed: done(work()),
             clock=lambda: EPOCH + self.loop.now,
-            node_timeout=3.0,
+            node_timeout=NODE_TIMEOUT,
             on_serving=self.serving.append,
             on_failure=self.failures.append,
         )
@@ -87,6 +88,7 @@ class Lonely:
         """The end of the leader's log."""
         self.previous = 1
         """The term there."""
+        self.leader = ""
         self.driver.start(self.sink)
         self.loop.settle()
 
@@ -106,6 +108,7 @@ class Lonely:
 
     def follow(self, leader: str) -> None:
         """Let somebody lead in the next term, with an entry of it."""
+        self.leader = leader
         self.term += 1
         self.append(leader, [Entry(self.index + 1, self.term, EntryKind.BARRIER, b"")])
 
@@ -120,10 +123,19 @@ class Lonely:
         )
         self.loop.settle()
 
-    def enter(self, leader: str, *batches: Batch, time: int = 1) -> None:
-        """Let the leader put batches into the log, and commit them."""
-        data = encode_proposal(propose(time, list(batches)))
+    def enter(self, leader: str, *batches: Batch, decisions: Sequence[Decision] = (), time: int = 1) -> None:
+        """Let the leader put batches, and decisions of its own, into the log, and commit them."""
+        data = encode_proposal(propose(time, list(batches), decisions))
         self.append(leader, [Entry(self.index + 1, self.term, EntryKind.COMMANDS, data)])
+
+    def configure(self, leader: str, configuration: Configuration, *, commit: bool = True) -> None:
+        """Let the leader put a configuration into the log."""
+        data = encode_configuration(configuration)
+        self.append(leader, [Entry(self.index + 1, self.term, EntryKind.CONFIGURATION, data)], commit=commit)
+
+    def hear(self) -> None:
+        """Let the last leader be heard."""
+        self.append(self.leader, [])
 
     def serve(self, leader: str = "b") -> None:
         """Let somebody lead and take in everything this node says."""

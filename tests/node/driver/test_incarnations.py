@@ -3,8 +3,10 @@
 import pytest
 
 from cluster.jobs import Batch, CreateFunction, NodeDown, NodeUp, SetLimit, Settled, propose
-from node.driver.incarnations import LEADERLESS_PATIENCE
+from cluster.raft import Configuration
+from node.driver.incarnations import leaderless_timeout
 from tests.node.driver.lonely import Lonely
+from tests.node.stillness import NODE_TIMEOUT
 
 
 def create(name: bytes = b"f") -> CreateFunction:
@@ -76,23 +78,45 @@ class TestService:
         node.take_in()
         assert node.serving == [True]
 
-    def test_ends_when_nobody_leads_for_too_long(self, node):
+    def test_goes_on_through_elections_and_ends_when_nobody_leads_for_too_long(self, node):
         node.wait(2)  # until it has not heard the leader for an election timeout
         assert node.driver.raft.leader == ""
+        node.wait(leaderless_timeout(NODE_TIMEOUT) - 2.2)
         assert node.driver.serving
-        node.wait(LEADERLESS_PATIENCE + 0.1)
+        node.wait(0.4)
         assert node.serving == [True, False]
         assert node.sink.told == [1, "hang up"]
 
+    def test_ends_before_the_others_give_its_jobs_away(self):
+        """They do so after the node timeout; by default it is longer than two elections take."""
+        for timeout in (5.0, 10.0, 60.0):
+            assert 4.0 <= leaderless_timeout(timeout) <= timeout - 1.0
+
+    @pytest.mark.parametrize("pause", [1.5, 5.0, 60.0])
+    def test_goes_on_after_a_pause_of_this_process(self, node, pause):
+        node.loop.pause(pause)
+        assert node.driver.serving
+        node.wait(0.5)
+        node.hear()
+        assert node.serving == [True]
+
+    def test_goes_on_while_a_change_that_leaves_this_node_out_is_not_committed(self, node):
+        node.configure("b", Configuration(voters=("b", "c")), commit=False)
+        assert "a" not in node.driver.raft.configuration.voters
+        assert node.serving == [True]
+        node.append("b", [])
+        node.wait(0.1)
+        assert node.serving == [True, False]
+
     def test_goes_on_in_the_same_incarnation_when_somebody_leads_again(self, node):
-        node.wait(4)
+        node.wait(6)
         assert not node.driver.serving
         node.follow("c")
         assert node.serving == [True, False, True]
         assert node.driver.incarnation == 1
 
     def test_ends_and_begins_again_when_the_group_has_declared_the_node_down(self, node):
-        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        node.enter("b", decisions=[NodeDown("a", 1)])
         assert node.serving == [True, False]
         assert node.sink.told == [1, "break off", 2]
         node.take_in()
@@ -100,9 +124,9 @@ class TestService:
         assert node.table.nodes["a"].incarnation == 2
 
     def test_does_not_end_for_what_is_said_of_an_earlier_incarnation(self, node):
-        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        node.enter("b", decisions=[NodeDown("a", 1)])
         node.take_in()
-        node.enter("b", Batch("b", 1, 3, [NodeDown("a", 1)]))
+        node.enter("b", decisions=[NodeDown("a", 1)])
         assert node.driver.serving
         assert node.driver.incarnation == 2
 
@@ -125,7 +149,8 @@ class TestEffects:
         node.driver.propose(create())
         node.wait(0.01)
         ((_, batches),) = node.take_forwarded()
-        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]), *batches)
+        node.enter("b", decisions=[NodeDown("a", 1)])
+        node.enter("b", *batches)
         assert b"f" not in node.table.functions
         assert node.sink.effects == []
 
@@ -137,7 +162,7 @@ class TestWhoAsked:
         node.driver.when_settled(lambda: answers.append("settled"))
         node.driver.when_current(lambda: answers.append("current"))
         node.loop.settle()
-        node.enter("b", Batch("b", 1, 1, [NodeUp(b"H:b", -1), NodeDown("a", 1)]))
+        node.enter("b", decisions=[NodeDown("a", 1)])
         node.take_in()
         node.wait(1)
         assert answers == []
