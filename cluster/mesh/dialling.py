@@ -280,7 +280,7 @@ class Dialler:
         if upgraded.transport is None or upgraded.transport.is_closing():
             upgraded.release(None)
             raise ClosedError("the connection was closed")
-        connection = Connection(upgraded.transport, Role.DIALLER)
+        connection = Connection(upgraded.transport, Role.DIALLER, self._timing)
         connection.closed.add_done_callback(upgraded.release)
         try:
             await self._owner.meet(connection, target)

@@ -202,7 +202,7 @@ class Reception:
         if request.transport is None:
             # It was lost meanwhile, and nobody would say so again.
             return upgrade
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, self._timing)
         if await self._greet(connection, arrival):
             self._depart(arrival)
         await connection.closed

@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from cluster import keepalive
+from cluster.mesh import Timing
 
 SYSTEM_DEFAULT = -1
 FIGURES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 3}
@@ -50,3 +51,17 @@ class TestAConnection:
         monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
         keepalive.arm(accepted, *FIGURES.values())
         assert {name: option(accepted, name) for name in FIGURES} == FIGURES
+
+
+class TestALink:
+    def test_is_lost_to_the_kernel_when_it_is_lost_to_the_mesh(self):
+        idle, interval, count = Timing().keepalive
+        assert (idle, interval) == (Timing().ping, Timing().ping)
+        assert idle + interval * count == Timing().dead
+
+    @pytest.mark.parametrize(
+        ("ping", "dead", "figures"),
+        [(1.0, 10.0, (1, 1, 9)), (2.0, 5.0, (2, 2, 2)), (0.1, 0.4, (1, 1, 1)), (5.0, 4.0, (5, 5, 1))],
+    )
+    def test_is_kept_for_whole_pings_of_whole_seconds(self, ping, dead, figures):
+        assert Timing(ping=ping, dead=dead).keepalive == figures
