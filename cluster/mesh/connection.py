@@ -15,9 +15,11 @@ import socket
 import struct
 from typing import Final, Protocol, cast
 
+from cluster import keepalive
 from cluster.mesh.errors import ClosedError, MeshError, ProtocolError
 from cluster.mesh.handshake import MAX_HANDSHAKE_FRAME, Role
 from cluster.mesh.outbox import MAX_FRAME
+from cluster.mesh.settings import Timing
 
 _BINARY: Final = 0x82
 _CLOSE: Final = 0x88
@@ -51,7 +53,7 @@ class FrameHandler(Protocol):
 class Connection(asyncio.Protocol):
     """First for a handshake, which awaits frames one at a time; then for a handler, which is called with each."""
 
-    def __init__(self, transport: asyncio.Transport, role: Role) -> None:
+    def __init__(self, transport: asyncio.Transport, role: Role, timing: Timing) -> None:
         """Take over `transport` from aiohttp, whose own protocol is told when it is lost."""
         self.transport = transport
         self.congested = False
@@ -73,15 +75,15 @@ class Connection(asyncio.Protocol):
         self._before = cast("asyncio.Protocol", transport.get_protocol())
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
-        self._prepare_socket(transport.get_extra_info("socket"))
+        self._prepare_socket(transport.get_extra_info("socket"), timing)
 
     @staticmethod
-    def _prepare_socket(sock: socket.socket | None) -> None:
+    def _prepare_socket(sock: socket.socket | None, timing: Timing) -> None:
         if sock is None:
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            keepalive.arm(sock, *timing.keepalive)
             # Not everywhere; elsewhere more waits in the kernel, and nothing else differs.
             if (option := getattr(socket, "TCP_NOTSENT_LOWAT", None)) is not None:
                 sock.setsockopt(socket.IPPROTO_TCP, option, _UNSENT)

@@ -303,7 +303,7 @@ class Dialler:
 
     async def _dial(self, target: Target) -> None:
         upgraded, transport = await self._upgrade(target.address, PATH)
-        connection = Connection(transport, Role.DIALLER)
+        connection = Connection(transport, Role.DIALLER, self._timing)
         connection.closed.add_done_callback(upgraded.release)
         try:
             await self._owner.meet(connection, target)

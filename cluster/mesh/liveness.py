@@ -21,6 +21,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, cast
 
+from cluster import keepalive
 from cluster.mesh.seal import Seal
 
 PATH: Final = "/gearmesh/liveness"
@@ -29,8 +30,9 @@ HEADER: Final = "X-Gearmesh-Liveness"
 NONCE_SIZE: Final = 16
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time. What is left to be sent is dropped, and the other end is sent a reset."""
-_KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
-"""In seconds, and probes: something between the nodes may forget a connection on which nothing is sent."""
+_KEEPALIVE: Final = (15, 5, 3)
+"""Seconds of silence, seconds between probes, and probes: something between the nodes may forget a connection on which
+nothing is sent."""
 
 
 def make_nonce() -> bytes:
@@ -85,10 +87,7 @@ class LivenessConnection(asyncio.Protocol):
         sock = transport.get_extra_info("socket")
         if sock is not None:
             with contextlib.suppress(OSError, ValueError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                for name, value in _KEEPALIVE:
-                    if (option := getattr(socket, name, None)) is not None:
-                        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+                keepalive.arm(sock, *_KEEPALIVE)
 
     def close(self) -> None:
         """End it; nobody is told here, and the other end learns nothing from it."""

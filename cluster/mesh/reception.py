@@ -220,7 +220,7 @@ class Reception:
                 self._depart(arrival)
                 await watched.closed
             return upgrade
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, self._timing)
         if await self._greet(connection, arrival):
             self._depart(arrival)
         await connection.closed

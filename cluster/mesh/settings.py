@@ -3,6 +3,7 @@
 Not for: reading them from flags or files, which `node.configuration` does.
 """
 
+import math
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,16 @@ class Timing(msgspec.Struct, frozen=True):
     """How long the last words on a link may take."""
     abandon: float = 600.0
     """An address that was only heard of from others, or from a lost peer, is given up after failing for this long."""
+
+    @property
+    def keepalive(self) -> tuple[int, int, int]:
+        """Give the kernel's idle time, interval and count: probes as pings, and lost when a link would be (`dead`).
+
+        The kernel goes by whole seconds, so shorter times become one. It stands in for a link that does not look: while
+        a connection is greeted, or when its last words are on their way.
+        """
+        pause = max(1, math.ceil(self.ping))
+        return pause, pause, max(1, math.ceil(self.dead / pause) - 1)
 
 
 MAX_MESSAGE: Final = 4 * MIB

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from cluster import keepalive
 from cluster.jobs import (
     Assigned,
     Command,
@@ -182,18 +183,10 @@ class Gateway:
         return Connection(self, self._numbers)
 
     def prepare_socket(self, accepted: socket.socket) -> None:
-        """Set TCP keepalive on an accepted socket (gearmand#386)."""
+        """Let an accepted connection end when the host at its other end is dead (gearmand#386)."""
         settings = self._configuration
-        if not settings.keepalive:
-            return
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            ("TCP_KEEPIDLE", settings.keepalive_idle),
-            ("TCP_KEEPINTVL", settings.keepalive_interval),
-            ("TCP_KEEPCNT", settings.keepalive_count),
-        ):
-            if value > 0 and hasattr(socket, option):
-                accepted.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        if settings.keepalive:
+            keepalive.arm(accepted, settings.keepalive_idle, settings.keepalive_interval, settings.keepalive_count)
 
     def connected(self, connection: Connection, accepted: socket.socket | None) -> None:
         """Take a connection in; there may be no socket that one could look at."""

@@ -2,8 +2,9 @@
 
 A worker that is busy for minutes, and leaves a few NOOPs unread, has nothing here: the kernels keep some hundred KiB
 for it. Only who is sent more than that has to read it, at a moderate pace (`node.gateway.progress`): otherwise it is
-cut off after a while, since what it leaves unread is the memory of all. Not for: what is not written yet
-(`node.gateway.connection`).
+cut off after a while, since what it leaves unread is the memory of all. What is in the kernels is not seen here. Ours
+gives up a peer whose own has no room for it, once that lasts as long as a dead host would (`cluster.keepalive`). Not
+for: what is not written yet (`node.gateway.connection`).
 """
 
 import asyncio

@@ -119,6 +119,16 @@ class Segment:
         """Let nothing pass from one host to another."""
         self._rule(f'iifname "v{sender.number}" oifname "v{receiver.number}" drop')
 
+    def reject(self, one: NamespaceHost, other: NamespaceHost, answer: str = "") -> None:
+        """Let the firewalls of two hosts reject what the other one sends; `answer`: "with tcp reset", or an ICMP error.
+
+        The processes on them take it for the word of a host on which nobody listens.
+        """
+        for host, peer in ((one, other), (other, one)):
+            self._in(host.namespace, "nft", "add", "table", "inet", "wall")
+            self._in(host.namespace, "nft", "add chain inet wall input { type filter hook input priority 0; }")
+            self._in(host.namespace, "nft", f"add rule inet wall input ip saddr {peer.address} reject {answer}")
+
     def isolate(self, host: NamespaceHost) -> None:
         """Let nothing pass between a host and all others but the desk."""
         for other in self.hosts:
@@ -136,8 +146,11 @@ class Segment:
         self._rule(f'oifname "v{host.number}" numgen random mod 100 < {percent} drop')
 
     def heal(self) -> None:
-        """Undo every cut and every loss."""
+        """Undo every cut and every loss, and every firewall."""
         self._in_bridge("nft", "flush", "chain", "bridge", "cut", "forward")
+        for host in self.hosts:
+            self._in(host.namespace, "nft", "add", "table", "inet", "wall")
+            self._in(host.namespace, "nft", "delete", "table", "inet", "wall")
 
     def remove(self) -> None:
         """Take the segment down; processes that are left on it have no network any more."""
@@ -178,7 +191,11 @@ class Segment:
         self._in_bridge("nft", f"add rule bridge cut forward {rule}")
 
     def _in_bridge(self, tool: str, *arguments: str) -> None:
-        _run("ip", "netns", "exec", self._bridge, _tool(tool), *arguments)
+        self._in(self._bridge, tool, *arguments)
+
+    @staticmethod
+    def _in(namespace: str, tool: str, *arguments: str) -> None:
+        _run("ip", "netns", "exec", namespace, _tool(tool), *arguments)
 
 
 def _tool(name: str) -> str:

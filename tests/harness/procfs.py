@@ -41,9 +41,23 @@ def keepalive_is_armed(*, server_port: int, client_port: int) -> bool:
 
     Raises LookupError when there is no such established connection.
     """
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    fields = _established(Path("/proc/net/tcp"), server_port, client_port)
+    return fields[5].partition(":")[0] == _TIMER_KEEPALIVE
+
+
+def unacknowledged_bytes(pid: int, *, server_port: int, client_port: int) -> int:
+    """Return how much the process has sent over one connection that its other end has not acknowledged.
+
+    The connections are those of the network that the process is in. Raises LookupError when there is no such one.
+    """
+    fields = _established(Path(f"/proc/{pid}/net/tcp"), server_port, client_port)
+    return int(fields[4].partition(":")[0], 16)
+
+
+def _established(table: Path, server_port: int, client_port: int) -> list[str]:
+    for line in table.read_text().splitlines()[1:]:
         fields = line.split()
         local_port, remote_port = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
         if (local_port, remote_port) == (server_port, client_port) and fields[3] == _ESTABLISHED:
-            return fields[5].partition(":")[0] == _TIMER_KEEPALIVE
+            return fields
     raise LookupError(f"no established connection from port {client_port} to port {server_port}")

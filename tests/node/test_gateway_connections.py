@@ -1,5 +1,7 @@
 """One connection among many: its turn, its share of memory, the time it has, and the end of the node."""
 
+import socket
+
 import pytest
 
 from node.driver import PART, gathering
@@ -287,6 +289,28 @@ class TestStalls:
         node.peer().leave()
         node.wait(100)
         assert node.gateway._check is None
+
+
+class TestAnAcceptedConnection:
+    @pytest.fixture
+    def accepted(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+            sock, _ = listener.accept()
+            with sock:
+                yield sock
+
+    def test_outlives_a_dead_host_for_as_long_as_the_settings_of_keepalive_say(self, accepted):
+        with StillNode(keepalive_idle=7, keepalive_interval=5, keepalive_count=4) as node:
+            node.gateway.prepare_socket(accepted)
+        assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [7, 5, 4, 27_000]
+
+    def test_is_left_to_the_system_without_keepalive(self, accepted):
+        with StillNode(keepalive=False) as node:
+            node.gateway.prepare_socket(accepted)
+        assert not accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert not accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
 
 
 class TestUnreadBytes:

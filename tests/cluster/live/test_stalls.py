@@ -10,7 +10,7 @@ from tests.harness.cluster_load import Load
 
 STALL = 10.0
 """Seconds: longer than every timeout of the cluster."""
-NODE_TIMEOUT = 3.0
+NODE_TIMEOUT = 5.0
 """Seconds after which a silent node is taken for dead, by default."""
 
 

@@ -28,7 +28,7 @@ async def stranger(node):
         aiohttp.ClientSession(ws_response_class=_Upgraded) as session,
         session.ws_connect(f"http://127.0.0.1:{node.port}{PATH}", autoping=False) as upgraded,
     ):
-        connection = Connection(upgraded.transport, Role.DIALLER)
+        connection = Connection(upgraded.transport, Role.DIALLER, QUICK)
         try:
             yield connection
         finally:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cluster.mesh.connection import Connection
 from cluster.mesh.errors import ClosedError, ProtocolError
 from cluster.mesh.handshake import Role
+from cluster.mesh.settings import Timing
 
 
 class Transport(asyncio.Transport):
@@ -71,7 +72,7 @@ async def transport():
 
 
 async def opened(transport, role=Role.ACCEPTOR):
-    connection, handler = Connection(transport, role), Handler()
+    connection, handler = Connection(transport, role, Timing()), Handler()
     connection.open(handler)
     await asyncio.sleep(0)
     return connection, handler
@@ -82,7 +83,7 @@ def frames_of(*bodies, role=Role.DIALLER):
 
     async def write():
         transport = Transport()
-        connection = Connection(transport, role)
+        connection = Connection(transport, role, Timing())
         for body in bodies:
             connection.write(body[:16], body[16:])
         return transport.written
@@ -118,7 +119,7 @@ class TestFrames:
         assert handler.frames == [b"abc", b"", b"hi"]
 
     async def test_that_came_before_the_handler_are_handed_to_it_first(self, transport):
-        connection, handler = Connection(transport, Role.ACCEPTOR), Handler()
+        connection, handler = Connection(transport, Role.ACCEPTOR, Timing()), Handler()
         transport.protocol.data_received(b"\x82\x01a\x82\x01b\x82\x01c")
         assert await connection.receive() == b"a"
         connection.open(handler)
@@ -150,7 +151,7 @@ class TestFrames:
 
 class TestAHandshakesFrames:
     async def test_are_waited_for(self, transport):
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, Timing())
         waiting = asyncio.ensure_future(connection.receive())
         await asyncio.sleep(0)
         transport.protocol.data_received(b"\x82\x02")
@@ -160,7 +161,7 @@ class TestAHandshakesFrames:
         assert await waiting == b"hi"
 
     async def test_are_not_read_in_stock(self, transport):
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, Timing())
         transport.protocol.data_received(b"\x82\x02hi" + bytes(5000))
         assert not transport.reading
         assert await connection.receive() == b"hi"
@@ -168,7 +169,7 @@ class TestAHandshakesFrames:
             await connection.receive()
 
     async def test_end_with_the_connection(self, transport):
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, Timing())
         waiting = asyncio.ensure_future(connection.receive())
         await asyncio.sleep(0)
         transport.protocol.connection_lost(None)
@@ -180,7 +181,7 @@ class TestAHandshakesFrames:
 
 class TestAConnection:
     async def test_knows_both_addresses_as_people_write_them(self, transport):
-        connection = Connection(transport, Role.ACCEPTOR)
+        connection = Connection(transport, Role.ACCEPTOR, Timing())
         assert connection.local_host == "192.0.2.1"
         assert connection.host == "2001:db8::1"
 
@@ -200,14 +201,14 @@ class TestAConnection:
         assert connection.closed.done()
 
     async def test_that_ended_before_it_had_a_handler_tells_the_handler(self, transport):
-        connection, handler = Connection(transport, Role.ACCEPTOR), Handler()
+        connection, handler = Connection(transport, Role.ACCEPTOR, Timing()), Handler()
         connection.open(handler)
         transport.protocol.connection_lost(OSError("reset"))
         await asyncio.sleep(0)
         assert "reset" in str(handler.error)
 
     async def test_that_ended_before_it_got_a_handler_tells_the_handler(self, transport):
-        connection, handler = Connection(transport, Role.ACCEPTOR), Handler()
+        connection, handler = Connection(transport, Role.ACCEPTOR, Timing()), Handler()
         transport.protocol.connection_lost(None)
         connection.open(handler)
         await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import socket
 
 from cluster.mesh import Lane
 from cluster.mesh.settings import MAX_MESSAGE
-from tests.cluster.mesh.nodes import DEFAULT, SMALL, eventually
+from tests.cluster.mesh.nodes import DEFAULT, QUICK, SMALL, eventually
 
 MIB = 1024 * 1024
 
@@ -98,8 +98,16 @@ class TestAPeerThatDoesNotRead:
         one, two = await nodes.pair()
         sock = one.link(two).connection.transport.get_extra_info("socket")
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 * 1024
+
+
+class TestAPeerWhoseHostIsDead:
+    async def test_is_known_to_the_kernel_of_both_ends_for_as_long_as_silence_is_borne(self, nodes):
+        one, two = await nodes.pair()
+        for link in (one.link(two), two.link(one)):
+            sock = link.connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == QUICK.dead * 1000
 
 
 class TestDefaults:
