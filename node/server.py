@@ -6,6 +6,7 @@ Not for: what happens while it serves (`node.gateway`, `node.driver`), or where 
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import secrets
 import signal
@@ -15,20 +16,21 @@ import time
 from collections.abc import Coroutine, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import structlog
 import uvloop
 
 from cluster.jobs import Alarm, NodeUp, Resource
 from cluster.raft import Message, Raft, RaftConfig
-from cluster.storage import DiskFullError, StorageError, StorageThread, Store
+from cluster.storage import DiskFullError, DiskHungError, StorageError, StorageThread, Store
 from node import logs
 from node.alarms import disk_mark
 from node.binding import bind, bind_one, bound_address
 from node.configuration import Configuration
+from node.disk_watch import DiskWatch
 from node.doors import Doors
-from node.driver import Driver, Weighed
+from node.driver import TICK, Driver, Weighed
 from node.driver import Peers as DriverPeers
 from node.driver.mirroring import MIRROR_LOG_BYTES
 from node.errors import GearmeshError, RecoveryError
@@ -187,6 +189,8 @@ class _Server:
                         log.info("stopped")
                         return 0 if self._failure is None else 1
             await self._take_part()
+        if isinstance(self._failure, DiskHungError):
+            _leave(1)
         if self._failure is not None:
             return 1
         log.info("stopped")
@@ -226,11 +230,15 @@ class _Server:
             changed=partial(self._alarmed, driver, disk),
         )
         self._status.monitor = monitor
+        watch = DiskWatch(
+            disk, settings.data_dir, settings.disk_timeout, loop=loop, clock=driver.awake, failed=self._failed
+        )
         disk.start()
         try:
             if self._membership is not None and self._peers is not None:
                 self._membership.take_part(found, driver, disk)
                 self._peers.group = self
+            watch.start()
             monitor.start()  # a node that is short of something says so with its first words
             found.log.arrived = driver.wake
             driver.start(gateway)
@@ -259,13 +267,15 @@ class _Server:
             await keeper
         finally:
             monitor.stop()
+            watch.stop()
             if self._peers is not None:
                 self._peers.group = None
             if self._membership is not None:
                 self._membership.close()
             if self._failure is None:
                 driver.stop()
-            await asyncio.to_thread(disk.close)
+            if not isinstance(self._failure, DiskHungError):
+                await asyncio.to_thread(disk.close)
 
     def _make_driver(self, found: Recovery, disk: StorageThread) -> Driver:
         settings = self._configuration
@@ -277,6 +287,7 @@ class _Server:
                 randrange=random.SystemRandom().randrange,
                 max_recent_bytes=RECENT_LOG_BYTES,
                 kept_bytes=kept_bytes(disk_mark(settings.min_free_disk, disk_room(settings.data_dir))),
+                disk_ticks=max(1, round(settings.disk_timeout / TICK)),
             ),
             found.durable,
         )
@@ -425,6 +436,13 @@ class _Server:
             self._failure = error
             log.critical("failed", error=str(error), exc_info=not isinstance(error, StorageError | GearmeshError))
             self._stop.set()
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once: the interpreter would wait for the thread that the disk does not answer."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 async def _wait(event: asyncio.Event) -> None:

@@ -42,6 +42,8 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
     """For so long the log is kept for a member that nothing is heard of."""
     stall_ticks: int = 10
     """How long a leader's entries may get nowhere, besides the time that their bytes need: then it hands over."""
+    disk_ticks: int = 20
+    """How long a leader's own disk may take for a write, besides the time that its bytes need: then it hands over."""
     progress_bytes: int = 1_000_000
     """Bytes of entries that get on in a tick at the least where anything does."""
     promotion_lag: int = 1000
@@ -65,6 +67,7 @@ class RaftConfig(msgspec.Struct, frozen=True, kw_only=True):
             "max_apply_bytes",
             "kept_bytes",
             "stall_ticks",
+            "disk_ticks",
             "progress_bytes",
             "chunk_bytes",
             "chunk_window",

@@ -20,8 +20,6 @@ from cluster.raft.progress import Progress
 from cluster.raft.ready import Obstacle, Stalled
 from cluster.raft.server import Server
 
-DISK: Final = 2
-"""How many times as long this node's own disk may take: entries are committed without it."""
 FOLLOWERS: Final = 10
 """How many times as long the disks of a majority may take: stepping down makes none of them quicker."""
 
@@ -76,11 +74,11 @@ class Stalling:
         self._own.look(log.stable, due=log.stable < log.last_index)
         # Where its own disk leaves no room for more, nobody is to wait: the heir's disk has taken those bytes.
         full = log.bytes_after(log.stable) >= server.config.max_uncommitted_bytes
-        if self._own.ticks > self._patience(log.last_index if full else log.stable, DISK):
+        if self._own.ticks > self._patience(log.last_index if full else log.stable, server.config.disk_ticks):
             heir = self._heir()
             if heir and self._followers[heir].match > log.stable and self._followers[heir].match >= log.commit:
                 return self._stalled(Obstacle.DISK, self._own.ticks, log.stable, heir)
-        patience = self._patience(log.commit)
+        patience = self._patience(log.commit, server.config.stall_ticks)
         stalled = min(self._agreed.ticks, self._arriving.ticks)
         if stalled > patience and self._missing(others):
             heir = self._heir()
@@ -96,11 +94,11 @@ class Stalling:
             watch.ticks = 0
         return Stalled(obstacle, ticks, self._server.log.bytes_after(index), heir)
 
-    def _patience(self, index: int, times: int = 1) -> int:
-        """How many ticks the entries after `index` may take: so many times the usual ones, and those of their bytes."""
+    def _patience(self, index: int, usual: int) -> int:
+        """How many ticks the entries after `index` may take: the usual ones, and those of their bytes."""
         server = self._server
         config = server.config
-        ticks = times * config.stall_ticks + server.log.bytes_after(index) // config.progress_bytes
+        ticks = usual + server.log.bytes_after(index) // config.progress_bytes
         return ticks << (server.fruitless + self._tries)
 
     def _missing(self, others: list[Progress]) -> bool:

@@ -14,6 +14,7 @@ from cluster.storage.errors import (
     DirectoryError,
     DiskFailureError,
     DiskFullError,
+    DiskHungError,
     ForeignFileError,
     LockedError,
     MisuseError,
@@ -23,7 +24,7 @@ from cluster.storage.errors import (
 )
 from cluster.storage.records import Install, Mirror, Outline, Piece, Recovered
 from cluster.storage.store import Store
-from cluster.storage.thread import StorageThread
+from cluster.storage.thread import Operation, StorageThread
 from cluster.storage.view import MirrorView, SnapshotReader
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "DirectoryError",
     "DiskFailureError",
     "DiskFullError",
+    "DiskHungError",
     "ForeignFileError",
     "Install",
     "LockedError",
@@ -39,6 +41,7 @@ __all__ = [
     "MirrorView",
     "MisuseError",
     "NewerFormatError",
+    "Operation",
     "Outline",
     "Piece",
     "Recovered",

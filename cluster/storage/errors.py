@@ -42,6 +42,17 @@ class DiskFailureError(StorageError):
     """The operating system reported an error for a read, a write or an fsync."""
 
 
+class DiskHungError(StorageError):
+    """The operating system has not ended a read, a write or an fsync for too long."""
+
+    def __init__(self, directory: Path, seconds: float) -> None:
+        super().__init__(
+            f"the disk of {directory} has not answered for {seconds:.0f} s. This node stops, so that the others go on "
+            f"without it. See what holds up the disk, then start the node again; --disk-timeout says how long it may "
+            f"take."
+        )
+
+
 class MisuseError(StorageError):
     """The caller asked for something that would break the log: a bug in gearmesh, not a fault of the disk."""
 

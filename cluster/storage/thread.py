@@ -74,6 +74,15 @@ class _KeepFreePages(msgspec.Struct, frozen=True, gc=False):
     keep: bool
 
 
+class Operation(msgspec.Struct, frozen=True, gc=False):
+    """Something that the storage thread does with the disk now."""
+
+    number: int
+    """No two have the same."""
+    size: int
+    """Bytes to write, as far as they are known."""
+
+
 _Work = _Append | _Write | _Note | _Mirror | _Read | _KeepFreePages
 
 
@@ -103,6 +112,9 @@ class StorageThread:
         self._reads: collections.deque[_Read] = collections.deque()
         self._write: _Write | _Note | None = None
         """The next in order: what was handed over before it goes first, and nothing behind it is looked at."""
+        self.operation: Operation | None = None
+        """What is being done with the disk, set by the thread; None: nothing, or it waits for room."""
+        self._operations = 0
         self._closing = False
         self._unfinished = True
         """Whether upkeep has more to do."""
@@ -198,7 +210,8 @@ class StorageThread:
             self._commit_all()
             while self._reads:
                 read = self._reads.popleft()
-                self._deliver(functools.partial(read.done, self._store.held_entries(read.first, read.last)))
+                found = self._timed(functools.partial(self._store.held_entries, read.first, read.last))
+                self._deliver(functools.partial(read.done, found))
             if self._mirrors:
                 self._write_mirror(self._mirrors.popleft())
                 self._unfinished = True
@@ -226,7 +239,7 @@ class StorageThread:
         """Do a step of upkeep. One that finds no room is put off: what is written without it may find some."""
         if time.monotonic() >= self._no_room_until:
             try:
-                self._unfinished = self._store.upkeep()
+                self._unfinished = self._timed(self._store.upkeep)
             except DiskFullError:
                 self._unfinished = True
                 self._no_room_until = time.monotonic() + ROOM_CHECK
@@ -237,12 +250,21 @@ class StorageThread:
         else:
             self._store.write(write.entries, write.hard_state, write.pieces, write.install)
 
-    def _insist(self, work: Callable[[], _T]) -> _T:
+    def _timed(self, work: Callable[[], _T], size: int = 0) -> _T:
+        """Do something with the store that has so many bytes to write, and let it be seen how long it takes."""
+        self._operations += 1
+        self.operation = Operation(self._operations, size)
+        try:
+            return work()
+        finally:
+            self.operation = None
+
+    def _insist(self, work: Callable[[], _T], size: int = 0) -> _T:
         """Do something with the store; where there is no room for it, again and again until there is."""
         full = False
         while True:
             try:
-                done = work()
+                done = self._timed(work, size)
             except DiskFullError as failure:
                 if self._urgently.is_set():
                     raise
@@ -267,7 +289,9 @@ class StorageThread:
                 late.append((number, data))
         late += self._stage(early, lambda rows: store.stage(mirror.applied_index, segments=rows))
         payloads = self._stage(mirror.payloads, lambda rows: store.stage(mirror.applied_index, payloads=rows))
-        self._insist(lambda: store.write_mirror(msgspec.structs.replace(mirror, segments=late, payloads=payloads)))
+        size = sum([len(data) for _, data in late if data is not None]) + sum([len(data) for _, data in payloads])
+        last = msgspec.structs.replace(mirror, segments=late, payloads=payloads)
+        self._insist(functools.partial(store.write_mirror, last), size)
         self._deliver(waiting.done)
 
     def _stage(
@@ -278,7 +302,8 @@ class StorageThread:
         for start, end in portions(len(data) for _, data in rows):
             if end == len(rows):
                 break
-            self._insist(functools.partial(write, rows[start:end]))
+            size = sum([len(data) for _, data in rows[start:end]])
+            self._insist(functools.partial(write, rows[start:end]), size)
             self._receive(0.0)
             self._commit_all()
             if self._store.upkeep_overdue:
@@ -322,7 +347,8 @@ class StorageThread:
         """Write the appends that gathered in one transaction, then acknowledge them in one delivery."""
         append = self._appends.popleft()
         if not self._appends:
-            self._insist(functools.partial(self._store.append, append.entries, append.hard_state))
+            size = sum([len(entry.data) for entry in append.entries])
+            self._insist(functools.partial(self._store.append, append.entries, append.hard_state), size)
             self._deliver(append.done)
             return
         entries = list(append.entries)
@@ -340,7 +366,7 @@ class StorageThread:
             if append.hard_state is not None:
                 hard_state = append.hard_state
             done.append(append.done)
-        self._insist(functools.partial(self._store.append, entries, hard_state))
+        self._insist(functools.partial(self._store.append, entries, hard_state), size)
         self._deliver(functools.partial(_call_all, done))
 
 

@@ -175,6 +175,9 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     """Its private key (PEM); absolute."""
     mesh_ca: Path | None = None
     """Who signs the certificates of the cluster's nodes (PEM); absolute."""
+    disk_timeout: float = 2.0
+    """Seconds that a write may take, besides the time that its bytes need: then a leader hands over. After 15 times as
+    long a node stops."""
     node_timeout: float = 5.0
     """Seconds without a sign of life after which a node is taken for dead, and its jobs are given to others."""
 

@@ -206,6 +206,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("mesh_key", "Cluster", values.path, "FILE", "Its private key (PEM)."),
     Setting("mesh_ca", "Cluster", values.path, "FILE", "Who signs the nodes' certificates (PEM)."),
     Setting(
+        "disk_timeout",
+        "Cluster",
+        values.seconds(0.1, 3600.0),
+        "SECONDS",
+        "How long a write may take until a leader hands over; after 15 times that a node stops. [default: 2]",
+    ),
+    Setting(
         "node_timeout",
         "Cluster",
         values.seconds(1.0, 3600.0),

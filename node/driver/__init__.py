@@ -12,9 +12,21 @@ a loop, a disk, peers, a sink for effects; a simulation can be any of them.
 """
 
 from node.driver.awake_clock import AwakeClock
-from node.driver.driver import Driver
+from node.driver.driver import TICK, Driver
 from node.driver.gathering import Weighed
 from node.driver.surroundings import Disk, EffectSink, Handle, Loop, Offload, Peers
 from node.driver.uploads import PART
 
-__all__ = ["PART", "AwakeClock", "Disk", "Driver", "EffectSink", "Handle", "Loop", "Offload", "Peers", "Weighed"]
+__all__ = [
+    "PART",
+    "TICK",
+    "AwakeClock",
+    "Disk",
+    "Driver",
+    "EffectSink",
+    "Handle",
+    "Loop",
+    "Offload",
+    "Peers",
+    "Weighed",
+]

@@ -163,7 +163,7 @@ class Driver(Gathering):
             replaced=self._become,
             failed=self._break_down,
         )
-        self._pace = Pace(self._intake, self._writing, loop, self._pump_in_turn)
+        self._pace = Pace(raft, self._intake, self._writing, loop, self._pump_in_turn)
         self._due = DueTimer(
             table=table, raft=raft, writing=self._writing, loop=loop, clock=clock, guard=self._guard, done=self._pump
         )

@@ -8,6 +8,7 @@ or when a node's own commands are sent (`gathering`).
 from collections.abc import Callable
 from typing import Final
 
+from cluster.raft import Raft
 from node.driver.gathering import CROWD
 from node.driver.intake import Intake
 from node.driver.surroundings import Handle, Loop
@@ -22,9 +23,12 @@ disks need not wait for its own."""
 MAX_WRITES_OF_MUCH: Final = 8
 """The same on a leader of others whose last entries held many bytes. Then the disks are what takes long, and each takes
 all that waits for it in one transaction."""
-SLOW: Final = 0.05
-"""Seconds after which a leader of others waits no longer for its own disk: theirs may be quicker, and are enough. What
-may wait for the disk is bounded by consensus (`Raft.room`)."""
+SLOW: Final = 0.005
+"""Seconds after which a leader of others waits no longer for its own disk where theirs have committed what it sent: it
+goes at their pace then. Disks that are as quick as its own take no longer. What may wait for the disk is bounded by
+consensus (`Raft.room`)."""
+COARSENESS: Final = 0.001
+"""Seconds by which the loop's timers may be early."""
 ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes."""
 
@@ -36,8 +40,9 @@ PATIENCE: Final = 0.001
 class Pace:
     """The pace of one node's entries while it leads. `alone` says that there is no other node in the group."""
 
-    def __init__(self, intake: Intake, writing: Writing, loop: Loop, go_on: Callable[[], None]) -> None:
+    def __init__(self, raft: Raft, intake: Intake, writing: Writing, loop: Loop, go_on: Callable[[], None]) -> None:
         """`go_on` is called when it is time for an entry that was not allowed for the time since the last."""
+        self._raft = raft
         self._intake = intake
         self._writing = writing
         self._loop = loop
@@ -57,7 +62,13 @@ class Pace:
             most = MAX_WRITES_OF_MUCH
         if writing.under_way < most:
             return True
-        return not alone and self._loop.time() - writing.since > SLOW
+        if alone:
+            return False
+        waited = self._loop.time() - writing.since
+        if waited <= SLOW:
+            self._call_in(SLOW - waited + COARSENESS)
+            return False
+        return self._raft.commit >= self._raft.last_index
 
     def allows(self, *, alone: bool) -> bool:
         """Tell whether it is time for another entry, which is then to be made; if not, it is seen to when it is."""
@@ -67,19 +78,22 @@ class Pace:
         now = self._loop.time()
         crowded = self._intake.crowd >= CROWD and not self._intake.heavy
         if not alone and crowded and now - self._entered < ENTRY_GAP:
-            if self._gap is None:
-                self._gap = self._loop.call_later(ENTRY_GAP, self._end_gap)
+            self._call_in(ENTRY_GAP)
             return False
         if not alone and not self._intake.urgent:
             if not self._patient_until:
                 self._patient_until = now + PATIENCE
             if now < self._patient_until:
-                if self._gap is None:
-                    self._gap = self._loop.call_later(PATIENCE, self._end_gap)
+                self._call_in(PATIENCE)
                 return False
         self._patient_until = 0.0
         self._entered = now
         return True
+
+    def _call_in(self, delay: float) -> None:
+        """Call `go_on` after so many seconds, or earlier if that is planned already."""
+        if self._gap is None:
+            self._gap = self._loop.call_later(delay, self._end_gap)
 
     def _end_gap(self) -> None:
         self._gap = None

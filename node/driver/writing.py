@@ -5,6 +5,7 @@ follows from them would be applied to the old one. Not for: how bytes get to the
 there is another entry to write (`pace`).
 """
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -45,10 +46,8 @@ class Writing:
         self._on_replacing = replacing
         self._on_replaced = replaced
         self._on_failed = failed
-        self.under_way = 0
-        """How many writes are on their way to the disk."""
-        self.since = 0.0
-        """Since when the first of them has been awaited; meaningless if there is none."""
+        self._began: deque[float] = deque()
+        """When each of the writes began that are on their way to the disk."""
         self._clock = clock
         self._unwritten = 0
         """The number of a write that had nothing for the disk, and is acknowledged with those that were under way."""
@@ -58,10 +57,18 @@ class Writing:
         self._persisted_later: list[int] = []
         """Writes that became durable while a table was being read back: acknowledged after it."""
 
+    @property
+    def under_way(self) -> int:
+        """Tell how many writes are on their way to the disk."""
+        return len(self._began)
+
+    @property
+    def since(self) -> float:
+        """Tell when the first of them began. There must be one."""
+        return self._began[0]
+
     def begin(self, write: Write) -> None:
         """Carry out a write, whatever else is under way: consensus must not wait for what it asks."""
-        if not self.under_way:
-            self.since = self._clock()
         if write.snapshot is not None or write.pieces:
             install = None
             done = partial(self._persisted, write.sequence)
@@ -73,10 +80,10 @@ class Writing:
             pieces = [Piece(piece.offset, piece.data) for piece in write.pieces]
             if pieces:
                 self.installed_bytes = pieces[-1].offset + len(pieces[-1].data)
-            self.under_way += 1
+            self._began.append(self._clock())
             self._disk.write(write.entries, write.hard_state, pieces, install, done)
         elif write.entries or write.hard_state:
-            self.under_way += 1
+            self._began.append(self._clock())
             self._disk.append(write.entries, write.hard_state, partial(self._persisted, write.sequence))
         elif self.under_way:  # only where the log begins, which the next mirror will write
             self._unwritten = write.sequence
@@ -84,8 +91,7 @@ class Writing:
             self._raft.persisted(write.sequence)
 
     def _persisted(self, sequence: int) -> None:
-        self.under_way -= 1
-        self.since = self._clock()
+        self._began.popleft()
         if self._installing:
             self._persisted_later.append(sequence)
         else:
@@ -95,7 +101,7 @@ class Writing:
 
     def _installed(self, sequence: int) -> None:
         """Read back, beside the loop, what the snapshot brought."""
-        self.under_way -= 1
+        self._began.popleft()
         self._persisted_later.append(sequence)
         self._offload(self._load, self._on_replaced, self._on_failed)
 

@@ -178,3 +178,28 @@ class TestALeader:
         assert "disk" in str(leader.events("leader_stalled")[0]["why"])
         leader.slow_disk(0)
         leader.kill()
+
+
+class TestADisk:
+    @pytest.mark.timeout(120)
+    @pytest.mark.parametrize("leads", [True, False], ids=["of the leader", "of a follower"])
+    async def test_that_never_answers_stops_its_node_with_an_error_and_the_others_go_on(
+        self, new_cluster, client_on, function, leads
+    ):
+        cluster = await new_cluster(3, slow_disks=True, arguments=("--disk-timeout", "0.3"))
+        leader = await cluster.leader()
+        node, other = (leader, cluster.others(leader)[0]) if leads else cluster.others(leader)
+        own, client = await client_on(node), await client_on(other)
+        node.slow_disk(600.0)
+        await client.submit_background(function)
+        assert await node.ended(within=60.0) == 1
+        await own.expect_closed()
+        assert node.events("disk_slow")
+        (failed,) = node.events("failed")
+        assert "has not answered" in str(failed["error"])
+        assert "--disk-timeout" in str(failed["error"])
+        await (await client_on(other)).submit_background(function)
+        node.slow_disk(0)
+        node.spawn()
+        await node.serves()
+        await cluster.settles()

@@ -17,7 +17,8 @@ class Road:
         self.intake = SimpleNamespace(crowd=0, heavy=False, urgent=True)
         self.writing = SimpleNamespace(under_way=0, since=self.loop.time())
         self.told: list[float] = []
-        self.pace = Pace(self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
+        self.raft = SimpleNamespace(commit=7, last_index=7)
+        self.pace = Pace(self.raft, self.intake, self.writing, self.loop, lambda: self.told.append(self.loop.time()))
 
 
 @pytest.fixture
@@ -49,6 +50,22 @@ class TestTheDisk:
         assert road.pace.disk_allows(alone=False, much=False)
         assert not road.pace.disk_allows(alone=True, much=True)
 
+    def test_that_is_slow_is_waited_for_where_the_others_have_not_committed_either(self, road):
+        road.intake.crowd = CROWD
+        road.writing.under_way = 20
+        road.raft.commit = 6
+        road.loop.advance(10 * SLOW)
+        assert not road.pace.disk_allows(alone=False, much=True)
+
+    def test_is_looked_at_again_when_it_turns_out_to_be_slow(self, road):
+        road.intake.crowd = CROWD
+        road.writing.under_way = 20
+        began = road.loop.time()
+        assert not road.pace.disk_allows(alone=False, much=True)
+        road.loop.advance(10 * SLOW)
+        (told,) = road.told
+        assert SLOW < told - began < 2 * SLOW
+
     def test_allows_several_after_an_entry_of_many_bytes_where_others_have_disks_too(self, road):
         road.intake.heavy = True
         road.intake.crowd = CROWD
@@ -69,7 +86,7 @@ class TestTheDisk:
     def test_that_is_busy_takes_no_entry_though_it_is_time_for_one(self, road):
         road.writing.under_way = MAX_WRITES_AHEAD
         assert not road.pace.allows(alone=False)
-        road.loop.advance(2 * ENTRY_GAP)
+        road.loop.advance(ENTRY_GAP)
         assert road.told == []
 
 
