@@ -17,6 +17,8 @@ from node.errors import ListenError
 RETRY: Final = 0.5
 """Seconds until an address that somebody else has taken meanwhile is tried again."""
 
+_EFFECT: Final = "its clients and workers are hung up on, so that they go to another node; it listens when this is over"
+
 log = structlog.get_logger()
 
 
@@ -40,13 +42,15 @@ class Doors:
         self._name = name
         self._changed = changed
         self._wanted = False
+        self._why_not: str | None = None
         self._wake = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         self._ended = False
 
-    def want(self, open_: bool) -> None:  # noqa: FBT001 - the driver's callback
-        """Have the doors open or shut, soon."""
-        self._wanted = open_
+    def want(self, why_not: str | None) -> None:
+        """Have the doors open, soon; or shut, if there is a reason why not."""
+        self._why_not = why_not
+        self._wanted = why_not is None
         self._wake.set()
 
     async def keep(self) -> None:
@@ -57,7 +61,7 @@ class Doors:
                 await self._open()
             elif not self._wanted and self._servers:
                 self._shut()
-                log.warning("not_listening", why="this node cannot serve at the moment")
+                log.warning("not_listening", why=self._why_not, effect=_EFFECT)
             else:
                 await self._wake.wait()
 

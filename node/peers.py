@@ -94,8 +94,8 @@ class GroupSide(Protocol):
     def linked(self, node: str) -> None:
         """Take note of a new link."""
 
-    def ended(self, node: str, process: str) -> None:
-        """Take note of proof that a process of a node has ended."""
+    def ended(self, node: str, process: str, *, goodbye: bool) -> None:
+        """Take note of proof that a process of a node has ended; `goodbye`: it said so itself."""
 
     def unreachable(self, node: str) -> None:
         """Take note that a node may have ended."""
@@ -168,10 +168,10 @@ class Peers:
         """Take note of a lost one."""
         self.formation.unlinked(node)
 
-    def ended(self, node: str, instance: str) -> None:
-        """Take note of proof that a process of a node has ended."""
+    def ended(self, node: str, instance: str, *, goodbye: bool) -> None:
+        """Take note of proof that a process of a node has ended; `goodbye`: it said so itself."""
         if self.group is not None:
-            self.group.ended(node, instance)
+            self.group.ended(node, instance, goodbye=goodbye)
 
     def unreachable(self, node: str) -> None:
         """Take note that a node may have ended."""

@@ -328,7 +328,7 @@ class _Server:
 
     def _serving(self, serving: bool) -> None:  # noqa: FBT001 - the driver's callback
         if self._doors is not None:
-            self._doors.want(serving)
+            self._doors.want(None if serving else self._status.why_not_serving())
 
     def _opened(self, opened: bool) -> None:  # noqa: FBT001 - the doors' callback
         self._status.listening = opened
@@ -349,10 +349,10 @@ class _Server:
             self._driver.linked(node)
             self._gateway.relay.linked(node)
 
-    def ended(self, node: str, process: str) -> None:
+    def ended(self, node: str, process: str, *, goodbye: bool) -> None:
         """Take note of proof that a process of a node has ended."""
         if self._driver is not None:
-            self._driver.ended(node, process)
+            self._driver.ended(node, process, goodbye=goodbye)
 
     def unreachable(self, node: str) -> None:
         """Take note that a node may have ended."""

@@ -132,6 +132,10 @@ class NodeStatus:
             ),
         )
 
+    def why_not_serving(self) -> str:
+        """Tell why the node does not serve, as `/readyz` does."""
+        return (self._reason() or "this node cannot serve at the moment") + self._troubles()
+
     def _reason(self) -> str | None:
         """Tell why the node is not ready."""
         driver, membership = self.driver, self.membership

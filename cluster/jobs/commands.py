@@ -36,6 +36,8 @@ class DownReason(enum.IntEnum):
     """It has not been heard for too long."""
     REMOVED = 3
     """It is no member any more."""
+    STOPPED = 4
+    """Its process has ended in good order, and said so."""
 
 
 class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=1):

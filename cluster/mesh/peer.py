@@ -68,8 +68,11 @@ class MeshEvents(Protocol):
     def link_down(self, node: str) -> None:
         """Take note of a lost link. Messages of the last moments may be lost in both directions."""
 
-    def ended(self, node: str, instance: str) -> None:
-        """Take note of proof that this process of the node has ended; at most once for each lost link, after it."""
+    def ended(self, node: str, instance: str, *, goodbye: bool) -> None:
+        """Take note of proof that this process of the node has ended; at most once for each lost link, after it.
+
+        `goodbye`: it said so itself.
+        """
 
     def unreachable(self, node: str) -> None:
         """Take note that the node may have ended: its link was closed, or connections are refused where it listened."""

@@ -103,7 +103,7 @@ class Processes:
         process.link = None
         if isinstance(link.farewell, Goodbye):
             process.forget_connection()
-            self._end(process)
+            self._end(process, goodbye=True)
         elif isinstance(link.farewell, Refusal):
             process.forget_connection()
         else:
@@ -220,6 +220,6 @@ class Processes:
             process.forget_connection()
             self._end(process)
 
-    def _end(self, process: _Process) -> None:
-        _log.info("process_ended", node=process.node, process=process.instance)
-        self._events.ended(process.node, process.instance)
+    def _end(self, process: _Process, *, goodbye: bool = False) -> None:
+        _log.info("process_ended", node=process.node, process=process.instance, goodbye=goodbye)
+        self._events.ended(process.node, process.instance, goodbye=goodbye)

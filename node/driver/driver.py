@@ -14,7 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from cluster.jobs import Alarm, Batch, Command, JobTable, MirrorWriter, NodeDown, NodeUp, Proposal, decode_proposal
+from cluster.jobs import (
+    Alarm,
+    Batch,
+    Command,
+    DownReason,
+    JobTable,
+    MirrorWriter,
+    NodeDown,
+    NodeUp,
+    Proposal,
+    decode_proposal,
+)
 from cluster.log import Entry, EntryKind
 from cluster.raft import (
     Configuration,
@@ -170,6 +181,8 @@ class Driver(Gathering):
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
+        self._last_leader = ""
+        """The leader that was known last, whether it leads or not."""
         self._got_on = 0, self.awake.time()
         """How far this node's commands were applied when a tick last found that they got on, or that none waited."""
         self._pump_due = False
@@ -306,9 +319,9 @@ class Driver(Gathering):
         self._detector.linked(node)
         self._sending.linked(node)
 
-    def ended(self, node: str, process: str) -> None:
-        """Note proof that a process of a node has ended."""
-        self._detector.ended(node, process)
+    def ended(self, node: str, process: str, *, goodbye: bool) -> None:
+        """Note proof that a process of a node has ended; `goodbye`: it said so itself."""
+        self._detector.ended(node, process, DownReason.STOPPED if goodbye else DownReason.ENDED)
         self.unreachable(node)
 
     def unreachable(self, node: str) -> None:
@@ -373,6 +386,7 @@ class Driver(Gathering):
     def transfer(self, to: str) -> None:
         """Hand leadership over, as `Raft.transfer` does."""
         self.raft.transfer(to)
+        notices.handing_over(to)
         self._pump_soon()
 
     def removed(self) -> None:
@@ -538,7 +552,8 @@ class Driver(Gathering):
         self._intake.clear()
         self._proposals.clear()
         if standing.leader:
-            notices.leader_changed(standing.leader, standing.term, before.leader)
+            notices.leader_changed(standing.leader, standing.term, self._last_leader)
+            self._last_leader = standing.leader
             self._note_progress()  # that nobody led has a reason of its own
             self._sending.led()
             if self._urgent or self._gathering or self._closed:

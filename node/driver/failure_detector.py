@@ -12,7 +12,6 @@ such a node says later is fenced. Not for: who leads (consensus has timeouts of 
 the log (`decisions`).
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -33,8 +32,8 @@ class FailureDetector:
         self._clock = clock
         self._paused = clock.paused
         self._heard: dict[str, float] = {}
-        self._ended: dict[str, deque[str]] = {}
-        """The processes of each node that have ended."""
+        self._ended: dict[str, dict[str, DownReason]] = {}
+        """The processes of each node that have ended, and how."""
         self._absent: set[str] = set()
         """Nodes whose process has ended, and that have not been linked since."""
         self._decided: dict[str, int] = {}
@@ -49,10 +48,13 @@ class FailureDetector:
         self._absent.discard(node)
         self.heard(node)
 
-    def ended(self, node: str, process: str) -> None:
-        """Note proof that a process of a node has ended."""
+    def ended(self, node: str, process: str, reason: DownReason) -> None:
+        """Note proof that a process of a node has ended; `reason` tells how."""
         self._absent.add(node)
-        self._ended.setdefault(node, deque(maxlen=_PROCESSES)).append(process)
+        processes = self._ended.setdefault(node, {})
+        processes[process] = reason
+        if len(processes) > _PROCESSES:
+            del processes[next(iter(processes))]
 
     def leaves_quorum(self, voters: tuple[str, ...]) -> bool:
         """Tell whether a majority of the voters may still be there."""
@@ -82,8 +84,8 @@ class FailureDetector:
             silence = now - self._heard.setdefault(name, now)
             if name not in committed:
                 reason = DownReason.REMOVED
-            elif node.process in self._ended.get(name, ()):
-                reason = DownReason.ENDED
+            elif node.process in (ended := self._ended.get(name, {})):
+                reason = ended[node.process]
             elif name in members and silence > self._timeout:
                 reason = DownReason.SILENT
             else:

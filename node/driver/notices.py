@@ -57,6 +57,7 @@ _DOWN: Final = {
     DownReason.ENDED: "its process has ended",
     DownReason.SILENT: "the leader has not heard it for the node timeout",
     DownReason.REMOVED: "it is not a member any more",
+    DownReason.STOPPED: "it was stopped, and has said so",
 }
 _BRING_BACK: Final = {
     DownReason.ENDED: "start it again, or remove it from the cluster",
@@ -69,7 +70,7 @@ def member_down(node: str, reason: int) -> None:
     """Log that the cluster has taken a member for down."""
     known = DownReason(reason) if reason in _DOWN else None
     why = _DOWN[known] if known is not None else "the leader says so"
-    if known is DownReason.REMOVED:
+    if known in (DownReason.REMOVED, DownReason.STOPPED):
         log.info("member_down", node=node, why=why, effect=_RUN_AGAIN)
     else:
         cure = _BRING_BACK.get(known, _BRING_BACK[DownReason.SILENT]) if known is not None else None
@@ -92,6 +93,11 @@ def declared_down(node: str, reason: int) -> None:
 def leader_changed(leader: str, term: int, before: str) -> None:
     """Log that a leader is known, and which one was before."""
     log.info("leader_changed", leader=leader, term=term, before=before or None)
+
+
+def handing_over(to: str) -> None:
+    """Log that this leader hands over to another node, because it was asked to."""
+    log.info("handing_over", to=to)
 
 
 def quorum_lost(seconds: float, timeout: float) -> None:

@@ -182,7 +182,7 @@ class StillCluster:
         member.driver.fail()
         self._incarnations[name] = int(member.disk.notes.get("incarnation", b"0"))
         for other in self:
-            other.driver.ended(name, member.process)
+            other.driver.ended(name, member.process, goodbye=False)
         return member
 
     def restart(self, dead: Member) -> Member:

@@ -677,8 +677,8 @@ MUTANTS = (
     Mutant(
         "the end of a process is taken for that of the next one",
         "node/driver/failure_detector.py",
-        "elif node.process in self._ended.get(name, ()):",
-        "elif name in self._ended:",
+        "elif node.process in (ended := self._ended.get(name, {})):",
+        "elif ended := {node.process: reason for reason in self._ended.get(name, {}).values()}:",
         "crashes",
     ),
     Mutant(

@@ -28,7 +28,7 @@ class Process:
     def link_down(self, node):
         pass
 
-    def ended(self, node, instance):
+    def ended(self, node, instance, *, goodbye):
         pass
 
     def unreachable(self, node):

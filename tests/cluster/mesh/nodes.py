@@ -38,6 +38,7 @@ class Node:
         self.told = []
         self.got = []
         self.proofs = []
+        self.goodbyes = 0
         self.doubts = []
         self.on_up = lambda peer: None
         self.on_received = lambda node, lane, data: None
@@ -62,8 +63,9 @@ class Node:
     def link_down(self, node):
         self._tell("down", node)
 
-    def ended(self, node, instance):
+    def ended(self, node, instance, *, goodbye):
         self.proofs.append((node, instance))
+        self.goodbyes += goodbye
         self._tell("ended", node)
 
     def unreachable(self, node):

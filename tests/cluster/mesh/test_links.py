@@ -300,6 +300,7 @@ class TestAnEndedProcess:
         await two.mesh.close()
         await one.told_of("ended", "b")
         assert one.told == [("up", "b"), ("down", "b"), ("ended", "b")]
+        assert one.goodbyes == 1
 
     async def test_is_told_when_its_host_has_closed_the_liveness_connection_and_refuses_connections(self, nodes):
         one, two = await nodes.pair()
@@ -307,6 +308,7 @@ class TestAnEndedProcess:
         await one.told_of("ended", "b")
         assert one.told == [("up", "b"), ("down", "b"), ("ended", "b")]
         assert one.proofs == [("b", "b-1")]
+        assert one.goodbyes == 0
 
     async def test_is_told_when_its_host_has_closed_that_connection_and_it_does_not_come_back(self, nodes, monkeypatch):
         """A container's address is gone with its process: nothing refuses connections there."""

@@ -64,7 +64,7 @@ class TestANodeIsDown:
         assert scene.wait(1) == [("b", 1)]
 
     def test_at_once_when_its_process_has_ended(self, scene):
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         assert scene.look() == [("b", 1)]
 
     def test_when_it_was_removed_though_it_goes_on_talking(self, scene):
@@ -72,36 +72,37 @@ class TestANodeIsDown:
         assert scene.wait(TICK, "b", "c") == [("c", 1)]
 
     def test_once_in_each_incarnation(self, scene):
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         assert scene.look() == [("b", 1)]
         assert scene.look() == []
         scene.up("b", 2)
-        scene.detector.ended("b", "b-2")
+        scene.detector.ended("b", "b-2", DownReason.ENDED)
         assert scene.look() == [("b", 2)]
 
-    def test_for_a_reason_that_the_decision_names(self, scene):
-        scene.detector.ended("b", "b-1")
+    @pytest.mark.parametrize("how", [DownReason.ENDED, DownReason.STOPPED])
+    def test_for_a_reason_that_the_decision_names(self, scene, how):
+        scene.detector.ended("b", "b-1", how)
         scene.committed = ("a", "b")
         found = scene.detector.judge(scene.table.nodes.values(), MEMBERS, scene.committed)
-        assert {each.node: each.reason for each in found} == {"b": DownReason.ENDED, "c": DownReason.REMOVED}
+        assert {each.node: each.reason for each in found} == {"b": how, "c": DownReason.REMOVED}
 
 
 class TestANodeIsNotDown:
     def test_when_an_earlier_process_of_it_has_ended(self, scene):
         """The proof may come late: another node leads by now, and the next process has opened its incarnation."""
         scene.up("b", 2)
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         assert scene.look() == []
 
     def test_when_several_processes_have_ended_and_a_further_one_runs(self, scene):
-        scene.detector.ended("b", "b-1")
-        scene.detector.ended("b", "b-2")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
+        scene.detector.ended("b", "b-2", DownReason.ENDED)
         scene.up("b", 3)
         assert scene.wait(1, "b", "c") == []
 
     def test_when_the_table_knows_that_it_is(self, scene):
         scene.table.apply(propose(2, [], [NodeDown("b", 1)]))
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         assert scene.look() == []
 
     def test_when_it_is_the_one_that_looks(self, scene):
@@ -137,7 +138,7 @@ class TestANewLeader:
         assert scene.wait(0.3) == [("b", 1), ("c", 1)]
 
     def test_decides_again_what_may_have_been_lost_with_the_last_term(self, scene):
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         scene.look()
         scene.detector.begin()
         assert scene.look() == [("b", 1)]
@@ -145,7 +146,7 @@ class TestANewLeader:
 
 class TestADecision:
     def test_that_could_not_be_proposed_is_made_again(self, scene):
-        scene.detector.ended("b", "b-1")
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
         for _ in range(3):
             found = scene.detector.judge(scene.table.nodes.values(), MEMBERS, MEMBERS)
             assert [each.node for each in found] == ["b"]
@@ -155,9 +156,9 @@ class TestAQuorum:
     def test_may_be_there_as_long_as_a_majority_has_not_ended(self, scene):
         detector = scene.detector
         assert detector.leaves_quorum(MEMBERS)
-        detector.ended("b", "b-1")
+        detector.ended("b", "b-1", DownReason.ENDED)
         assert detector.leaves_quorum(MEMBERS)
-        detector.ended("c", "c-1")
+        detector.ended("c", "c-1", DownReason.ENDED)
         assert not detector.leaves_quorum(MEMBERS)
         detector.linked("b")
         assert detector.leaves_quorum(MEMBERS)
