@@ -372,6 +372,8 @@ class Driver(Gathering):
     def _write(self) -> None:
         with self._guard():
             if not self._stopped:
+                if self._sink is not None:
+                    self._sink.complete(self._gathering)
                 self._sending.send(self._take())
                 self._pump()
 

@@ -88,6 +88,9 @@ class EffectSink(Protocol):
     def flush(self) -> None:
         """Send what the effects delivered so far have to say."""
 
+    def complete(self, commands: Sequence[Command]) -> None:
+        """Add what is worth saying behind these commands of this node, which are about to be written."""
+
     def tick(self) -> None:
         """See to what nothing else reminds of."""
 

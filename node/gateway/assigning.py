@@ -8,11 +8,12 @@ reserved job may as well be finished. Not for: which job a worker gets (the tabl
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from cluster.jobs import Assigned, Job, NoJob, Prefetch, Reserved, Revoked, Take, Unreserve
+from cluster.jobs import Assigned, Command, Job, NoJob, Park, Prefetch, Reserved, Revoked, Submit, Take, Unreserve
 from node.gateway.connection import Connection
 from node.gateway.worker import HOLD_TIME, NO_JOB, NOOP, RESERVATION_TIME, WorkerSession, assignment
 
@@ -127,6 +128,8 @@ class Assigning:
         worker.grabbing = False
         if worker.reserved and not self._gateway.draining:
             self.take_reserved(connection, worker)
+        elif worker.busy and not self._gateway.draining:
+            self.hold(connection, worker)  # others of the function were quicker, but more may come
         else:
             connection.send(NO_JOB)
         connection.answered()
@@ -247,11 +250,35 @@ class Assigning:
 
     def hold(self, connection: Connection, worker: WorkerSession) -> None:
         """Let a busy worker wait a moment for its next job: it is parked in the table, and answered when one comes."""
+        self._driver.propose_while_idle(Park(connection.number))
         connection.waiting += 1
         worker.held = True
         self._held[connection] = self._time() + HOLD_TIME
         if self._release is None:
             self._release = self._loop.call_later(HOLD_TIME, self._release_held)
+
+    def complete(self, commands: Sequence[Command]) -> None:
+        """Reserve ahead for the workers that are held, if what is about to be written submits more than one job each.
+
+        Behind the submits, in the same write: by the time that the first jobs are run, the next need not be asked for.
+        """
+        held = self._held
+        if not held or len(commands) <= len(held):
+            return
+        submitted = [command.function for command in commands if type(command) is Submit and not command.due]
+        if len(submitted) <= len(held):
+            return
+        driver, functions = self._driver, self._gateway.table.functions
+        for name, count in Counter(submitted).items():
+            function = functions.get(name)
+            if function is None or count - len(held) < max(function.workers, 1):
+                continue  # where each is woken for one, the table would reserve nothing
+            for connection in held:
+                worker = connection.worker
+                assert worker is not None
+                if name in worker.abilities and worker.prefetched <= driver.applied_number:
+                    driver.propose_lazily(Prefetch(connection.number, worker.ahead()))
+                    worker.prefetched = driver.numbered
 
     def _release_held(self) -> None:
         self._release = None

@@ -217,7 +217,10 @@ class Gateway:
                 self.progress.pop(job.number, None)
                 self.untold_progress.pop(job.number, None)
         if connection.opened:
-            self.driver.propose(SessionClose(connection.number))
+            if worker is None:  # nobody waits for what it leaves: if anything, jobs that no worker has
+                self.driver.propose_lazily(SessionClose(connection.number))
+            else:
+                self.driver.propose(SessionClose(connection.number))
         if self.draining:
             self.check_drained()
         if error is not None:
@@ -424,6 +427,10 @@ class Gateway:
     def parcel(self, node: str, parcel: Parcel) -> None:
         """Take what another node's workers report, or the receipt for what was reported there."""
         self.telling.received(node, parcel)
+
+    def complete(self, commands: Sequence[Command]) -> None:
+        """Add to what is about to be written what workers may have of the jobs in it."""
+        self.assigning.complete(commands)
 
     def tick(self) -> None:
         """See to what nothing else reminds of."""

@@ -249,7 +249,6 @@ class _Requests:
                     return
             elif worker.abilities_number <= driver.applied_number and not self._may_find(connection):
                 if worker.busy:
-                    driver.propose_while_idle(Park(connection.number))
                     gateway.assigning.hold(connection, worker)
                     return
                 if not self._may_find_soon(connection):

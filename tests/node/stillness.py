@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -200,6 +200,7 @@ class Listening:
         self.flushes += 1
 
     def begin(self, incarnation: int) -> None: ...
+    def complete(self, commands: Sequence[Command]) -> None: ...
     def tick(self) -> None: ...
     def hang_up(self) -> None: ...
     def break_off(self) -> None: ...

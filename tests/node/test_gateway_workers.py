@@ -2,10 +2,12 @@
 
 import pytest
 
-from cluster.jobs import Finish, Grab, Park, Prefetch, Take, Unreserve
+from cluster.jobs import Finish, Grab, Park, Prefetch, SessionClose, Submit, Take, Unreserve
+from node.driver.gathering import LAZY_DELAY, MUCH
 from node.gateway.assigning import GRAB_PATIENCE, MIN_PREFETCH, SWEEP_INTERVAL, TAKE_DELAY
 from node.gateway.worker import HOLD_TIME, RESERVATION_TIME
 from protocol import PacketType as T
+from protocol import encode_request
 from tests.node.stillness import StillNode
 
 
@@ -52,6 +54,11 @@ def busy(node, function=b"f"):
     assert worker.connection.worker.busy
     assert node.table.jobs == {}
     return worker
+
+
+def submits(jobs, function=b"f"):
+    """The packets that submit so many jobs."""
+    return b"".join(encode_request(T.SUBMIT_JOB_BG, function, b"", b"%d" % number) for number in range(jobs))
 
 
 class TestReservations:
@@ -378,6 +385,39 @@ class TestHold:
         worker.say(T.WORK_COMPLETE, first, b"")
         assert [first, run(node, worker), run(node, worker)] == handles
 
+    def test_is_for_a_busy_worker_too_whom_others_were_quicker_than(self, node):
+        quick, late = busy(node), busy(node)
+        for worker in (quick, late):
+            worker.connection.worker.pace = 0.001
+        node.disk.held = True
+        client = node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        node.disk.acknowledge()
+        for worker in (quick, late):
+            worker.say(T.GRAB_JOB)
+        node.disk.release()
+        node.settle()
+        ((_, handle),) = client.hears()
+        assert (given(quick.hears()), late.hears()) == ([handle], [])
+        node.wait(HOLD_TIME * 0.8)
+        assert late.hears() == []
+        handle = node.background()
+        assert given(late.hears()) == [handle]
+        assert late.connection.waiting == 0
+
+    def test_ends_with_no_job_for_a_worker_whom_others_were_quicker_than(self, node):
+        quick, late = busy(node), busy(node)
+        late.connection.worker.pace = 0.001
+        node.disk.held = True
+        node.peer().say(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        node.disk.acknowledge()
+        for worker in (quick, late):
+            worker.say(T.GRAB_JOB)
+        node.disk.release()
+        node.wait(HOLD_TIME * 1.1)
+        assert late.hears() == [(T.NO_JOB,)]
+        assert not late.connection.worker.held
+        assert late.connection.waiting == 0
+
     def test_leaves_nothing_behind_when_the_worker_goes(self, node):
         worker = busy(node)
         worker.say(T.GRAB_JOB)
@@ -388,6 +428,79 @@ class TestHold:
         other = node.worker(b"f")
         assert run(node, other) == handle
         assert proposed(node, Park)
+
+
+class TestSharesOfWhatIsSubmitted:
+    """Of several jobs that come in one write the workers that are held have more than one each."""
+
+    def submit(self, node, jobs, function=b"f"):
+        """Submit so many jobs in one piece; give the client."""
+        node.disk.writes.clear()
+        return node.peer().send(submits(jobs, function))
+
+    def holding(self, node, *functions):
+        """Busy workers of these functions that have asked for a job."""
+        workers = [busy(node, function) for function in functions]
+        for worker in workers:
+            worker.connection.worker.pace = 0.001
+            worker.say(T.GRAB_JOB)
+        node.wait(HOLD_TIME * 0.5)
+        assert all(worker.connection.worker.held for worker in workers)
+        return workers
+
+    def test_are_reserved_by_the_write_that_submits_it(self, node):
+        (worker,) = self.holding(node, b"f")
+        client = self.submit(node, 5)
+        node.settle()
+        assert len(node.disk.proposals()) == 1
+        handles = [event[1] for event in client.hears()]
+        ran = given(worker.hears())
+        node.disk.held = True
+        for _ in range(4):
+            worker.say(T.WORK_COMPLETE, ran[-1], b"")
+            ran += given(worker.say(T.GRAB_JOB).hears())
+        assert ran == handles
+
+    def test_leave_a_job_for_each_worker(self, node):
+        node.worker(b"f")  # the third, which is awake and has not asked
+        first, second = self.holding(node, b"f", b"f")
+        self.submit(node, 8)
+        node.settle()
+        assert (len(given(first.hears())), len(given(second.hears()))) == (1, 1)
+        assert [len(worker.connection.worker.reserved) for worker in (first, second)] == [2, 1]
+        assert node.table.functions[b"f"].queued == 3
+
+    def test_are_not_asked_for_where_each_worker_has_one_job(self, node):
+        workers = self.holding(node, b"f", b"f")
+        self.submit(node, 3)
+        node.settle()
+        assert [len(given(worker.hears())) for worker in workers] == [1, 1]
+        assert proposed(node, Prefetch) == []
+
+    def test_are_for_workers_of_the_function_only(self, node):
+        first, other = self.holding(node, b"f", b"g")
+        self.submit(node, 5)
+        node.settle()
+        assert [command.session for command in proposed(node, Prefetch)] == [first.connection.number]
+        assert other.hears() == []
+
+    def test_are_not_for_sleepers(self, node):
+        worker = asleep(node, b"f")
+        self.submit(node, 5)
+        node.settle()
+        assert worker.hears() == [(T.NOOP,)]
+        assert len(worker.connection.worker.reserved) == 1
+
+    def test_are_asked_for_once_until_the_table_answers(self, node):
+        (worker,) = self.holding(node, b"f")
+        node.disk.held = True
+        self.submit(node, MUCH)
+        node.settle()
+        node.peer().send(submits(MUCH))  # a second write follows on the heels of the first
+        node.settle()
+        assert node.disk.under_way == 2
+        assert len(proposed(node, Prefetch)) == 1
+        assert worker.hears() == []
 
 
 class TestWhatTheTableHearsOfATakenJob:
@@ -453,3 +566,30 @@ class TestWhatTheTableHearsOfATakenJob:
         node.gateway.drain(lambda: None)
         node.wait(0.003)
         assert node.table.functions[b"f"].running == 1
+
+
+class TestTheEndOfASession:
+    def test_of_a_client_waits_for_company(self, node):
+        client = node.peer().say(T.SUBMIT_JOB, b"f", b"", b"")
+        node.wait(0.01)
+        node.disk.writes.clear()
+        client.leave()
+        assert node.disk.proposals() == []
+        node.background()
+        assert [type(command) for command in node.disk.commands()] == [SessionClose, Submit]
+
+    def test_of_a_client_does_not_wait_for_long(self, node):
+        client = node.peer().say(T.SUBMIT_JOB, b"f", b"", b"")
+        node.wait(0.01)
+        client.leave()
+        node.wait(LAZY_DELAY * 1.1)
+        assert node.table.jobs == {}
+
+    def test_of_a_worker_does_not_wait(self, node):
+        worker = node.worker(b"f")
+        handle = node.background()
+        worker.say(T.GRAB_JOB)
+        node.settle()
+        assert given(worker.hears()) == [handle]
+        worker.leave()
+        assert node.table.jobs[1].holder is None

@@ -312,7 +312,7 @@ class TestTheChecker:
     def test_sees_a_submit_that_is_joined_to_a_job_whose_end_was_told(self, monkeypatch):
         monkeypatch.setattr(Joins, "_ask", lambda self, join, node, incarnation: self._accept(join))
         said = ("not run after that", "which had ended before", "no order of the calls")
-        assert violations("lossy", like=said)
+        assert violations("departures", like=said)
 
     def test_sees_a_listener_that_is_never_told(self, monkeypatch):
         monkeypatch.setattr(Relay, "put", lambda self, *what: what)

@@ -2,7 +2,17 @@
 
 from collections.abc import Callable, Sequence
 
-from cluster.jobs import Batch, Decision, Effect, JobTable, MirrorWriter, NodeUp, encode_proposal, propose
+from cluster.jobs import (
+    Batch,
+    Command,
+    Decision,
+    Effect,
+    JobTable,
+    MirrorWriter,
+    NodeUp,
+    encode_proposal,
+    propose,
+)
 from cluster.log import Entry, EntryKind
 from cluster.raft import Configuration, DurableState, MemoryStore, Message, Raft, RaftConfig, bootstrap
 from cluster.raft.configuration import encode_configuration
@@ -31,6 +41,7 @@ class Sink:
         self.told.append("break off")
 
     def flush(self) -> None: ...
+    def complete(self, commands: Sequence[Command]) -> None: ...
     def tick(self) -> None: ...
 
 
