@@ -38,6 +38,8 @@ ORDERING: Final = 4 * SECOND
 """For so long a leader's word that a node is down may be on its way to the log: the disks are slow."""
 
 
+SINCE_CHANGED: Final = 10 * SECOND
+"""For so long after a change of the configuration a node may not know that it is committed."""
 LEADERLESS: Final = 3 * SECOND
 """For so long without a leader clients wait at the least. A node waits a second longer; what the leader sent may have
 come to it in vain, since it knew of a later term."""
@@ -67,6 +69,9 @@ class Promises:
         """Incarnations of nodes that were declared down, for a reason that there was, or that a snapshot ended."""
         self._declared: dict[tuple[str, int], list[str]] = {}
         """Incarnations that the present entry declares down, and the leader that decided it."""
+        self._last_voters: tuple[str, ...] = ()
+        self._voters: list[tuple[int, tuple[str, ...]]] = []
+        """Until when each earlier configuration held, and its voters."""
         self._submits: dict[bytes, int] = {}
         self._there: dict[int, Any] = {}
         self._before: dict[int, Job] = {}
@@ -83,6 +88,7 @@ class Promises:
         self.safety = safety
         self.punctuality = Punctuality(self.truth, safety.model, self._ahead, exact=self._exact)
         self.first_index = safety.table_index
+        self._last_voters = safety.configuration.voters
 
     def entering(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at the table before an entry."""
@@ -111,6 +117,9 @@ class Promises:
     def entered(self, entry: Entry, proposal: Proposal, table: JobTable) -> None:
         """Look at it after."""
         self.punctuality.entered()
+        if self.safety.configuration.voters != self._last_voters:
+            self._voters.append((self.truth.now, self._last_voters))
+            self._last_voters = self.safety.configuration.voters
         if self._declared:
             self._check_declared(table)
         for number, job in self._before.items():
@@ -169,13 +178,20 @@ class Promises:
         if node not in self.safety.configuration.members:
             return
         leaderless = self.truth.leaderless_for(node)
-        voters = self.safety.configuration.voters
-        there = sum(not self.truth.seems_dead(voter, node) for voter in voters)
-        if leaderless < LEADERLESS and there > len(voters) // 2:
+        if leaderless < LEADERLESS and all(self._may_have_quorum(node, voters) for voters in self._recent_voters()):
             raise ViolationError(
                 f"{node} hangs up on everybody, {leaderless / SECOND:.1f} s after it heard a leader;"
                 f" {self.truth.about(node)}"
             )
+
+    def _may_have_quorum(self, node: str, voters: tuple[str, ...]) -> bool:
+        """Tell whether a majority of voters may be there, as far as a node can know."""
+        return sum(not self.truth.seems_dead(voter, node) for voter in voters) > len(voters) // 2
+
+    def _recent_voters(self) -> list[tuple[str, ...]]:
+        """Give the voters that a node may know of: those of the last configuration, and those of lately."""
+        recent = [voters for until, voters in self._voters if until > self.truth.now - SINCE_CHANGED]
+        return [*recent, self._last_voters, self.safety.configuration.voters]
 
     # Users
 
