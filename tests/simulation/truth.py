@@ -29,6 +29,8 @@ SHORT: Final = "has too little of something"
 PAUSE: Final = 1200 * MS
 """A freeze of this length is a pause for its process: it looks at its clock ten times a second, and by a clock that may
 go wrong a gap of a second counts (`node.driver.awake_clock`)."""
+NOTICED: Final = 100 * MS
+"""So long after it was made both ends know of a link."""
 SETTLED: Final = 5 * SECOND
 """So long after the last fault every node has a leader that it hears: some elections, and what had to be caught up."""
 
@@ -284,7 +286,9 @@ class Truth:
         """Tell whether a node has no link with another one whose process ended, as far as it can know."""
         pair = (min(node, to), max(node, to))
         apart = self._known.get(("have no link", pair))
-        return bool(apart) and apart[-1].ended < 0 and self.had("is dead", node, self.now - apart[-1].began)
+        if not apart or 0 <= apart[-1].ended < self.now - NOTICED:
+            return False
+        return self.had("is dead", node, self.now - apart[-1].began)
 
     def leaderless_for(self, node: str) -> float:
         """Give for how long a process has been without a leader, by its own clock and as long as it ran."""
