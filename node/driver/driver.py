@@ -35,6 +35,7 @@ from node.driver.failure_detector import FailureDetector
 from node.driver.gathering import Gathering, Weighed
 from node.driver.incarnations import Incarnations
 from node.driver.intake import Intake
+from node.driver.lag import Lag
 from node.driver.mirroring import Mirroring
 from node.driver.pace import Pace
 from node.driver.sending import Sending
@@ -99,6 +100,7 @@ class Driver(Gathering):
         """The time for which this process has run."""
         self._paused = 0.0
         """The pauses that are in the log."""
+        self._lag = Lag(self.awake)
         self._detector = FailureDetector(name, node_timeout, self.awake)
         self._decisions = Decisions(raft=raft, table=table, detector=self._detector, clock=clock)
         self._peers = peers
@@ -204,6 +206,16 @@ class Driver(Gathering):
         return waited if waited > STUCK + self.backlog / STUCK_RATE else 0.0
 
     @property
+    def lag(self) -> int:
+        """For how many milliseconds the table has been missing something that the leader had committed; 0: nothing."""
+        return round(self._lag.seconds * 1000)
+
+    @property
+    def lags(self) -> bool:
+        """Tell whether that is too long for new clients; it is not over before the lag is a good deal shorter."""
+        return self._lag.too_long
+
+    @property
     def _gets_on(self) -> bool:
         """Tell whether commands were applied since the last look, or none waits."""
         return self.applied_number == self.numbered or self.applied_number != self._got_on[0]
@@ -214,6 +226,17 @@ class Driver(Gathering):
             if self._incarnations.open:
                 notices.paused(self.awake.paused - self._paused)
             self._paused = self.awake.paused
+
+    def _note_lag(self) -> None:
+        lag = self._lag
+        lag.tick(self.raft.leader_commit, self._mirroring.applied_index)
+        # Before a node serves, that it catches up is expected, and told by other means.
+        if not self._incarnations.open or not lag.judge():
+            return
+        if lag.too_long:
+            notices.lagging(lag.seconds)
+        else:
+            notices.caught_up(self.awake.time() - lag.began)
 
     def _note_progress(self) -> None:
         self._got_on = self.applied_number, self.awake.time()
@@ -244,6 +267,7 @@ class Driver(Gathering):
             if self._sink is not None:
                 self._sink.tick()
             self._pump()
+            self._note_lag()
         if self._urgent:
             self.end_turn()  # the disk may be slow by now, and not be waited for
 
