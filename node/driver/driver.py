@@ -50,7 +50,7 @@ TICK: Final = 0.1
 """Seconds of one tick of consensus."""
 STUCK: Final = 1.0
 """Seconds without any of this node's commands being applied, while some wait, after which it says so; besides the time
-that their bytes need."""
+that their bytes need. Where its table is older than that, without any command being applied."""
 STUCK_RATE: Final = 10_000_000
 """Bytes of them that are applied in a second at the least."""
 
@@ -172,8 +172,9 @@ class Driver(Gathering):
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
         self._standing = Standing(0, Role.FOLLOWER, "")
-        self._got_on = 0, self.awake.time()
-        """How far this node's commands were applied when a tick last found that they got on, or that none waited."""
+        self._got_on = 0, 0, self.awake.time()
+        """How far this node's commands, and the log, were applied when a tick last found that they got on, or that no
+        command waited; and when that was."""
         self._pump_due = False
         self._committed: deque[Entry] = deque()
         """Entries that are committed and not applied yet."""
@@ -202,7 +203,7 @@ class Driver(Gathering):
         """For how many seconds none of this node's commands has been applied, if that is too long; else 0."""
         if self._gets_on:
             return 0.0
-        waited = self.awake.time() - self._got_on[1]
+        waited = self.awake.time() - self._got_on[2]
         return waited if waited > STUCK + self.backlog / STUCK_RATE else 0.0
 
     @property
@@ -217,8 +218,15 @@ class Driver(Gathering):
 
     @property
     def _gets_on(self) -> bool:
-        """Tell whether commands were applied since the last look, or none waits."""
-        return self.applied_number == self.numbered or self.applied_number != self._got_on[0]
+        """Tell whether commands were applied since the last look, or none waits.
+
+        Where the table is old, they are behind what it lacks: it is enough that it takes that in. That they have to
+        wait for so long is judged by the lag.
+        """
+        number, index, _ = self._got_on
+        if self.applied_number == self.numbered or self.applied_number != number:
+            return True
+        return self._lag.seconds > STUCK and self._mirroring.applied_index != index
 
     def _note_pause(self) -> None:
         self.awake.time()
@@ -239,7 +247,7 @@ class Driver(Gathering):
             notices.caught_up(self.awake.time() - lag.began)
 
     def _note_progress(self) -> None:
-        self._got_on = self.applied_number, self.awake.time()
+        self._got_on = self.applied_number, self._mirroring.applied_index, self.awake.time()
 
     def start(self, sink: EffectSink) -> None:
         """Begin: catch up with the log, and open a new incarnation of this node."""

@@ -149,6 +149,41 @@ class TestALag:
         cluster.settle()
         assert worker.hears() == [(PacketType.ECHO_RES, b"there?")]
 
+    def test_of_a_table_that_stands_still_keeps_the_node_s_own_commands_waiting(self, cluster, starved):
+        starved.peer().say(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")
+        self.load(cluster, 5)
+        reason = seen_by(starved).node.reason
+        assert reason.startswith("commands of this node have not been applied for 4.")
+        assert "its table is 4." in reason
+
+    def test_of_a_table_that_gets_on_is_no_standstill_of_the_commands_that_wait_behind(self, cluster, monkeypatch):
+        late = cluster["c"]
+        leader, send = cluster.leader, cluster.leader.send
+
+        def send_entries_late_to_c(message):
+            if message.to == "c" and isinstance(message, Append) and message.entries:
+                cluster.loop.call_later(5.0, send, message)
+            else:
+                send(message)
+
+        monkeypatch.setattr(leader, "send", send_entries_late_to_c)
+        self.load(cluster, 6)
+        client = late.peer().say(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")
+        assert self.load(cluster, 4) == ["abc"] * 4
+        assert client.hears() == []
+        assert 4000 < late.driver.lag < 6000
+        assert self.load(cluster, 4) == ["abc"] * 4
+        ((kind, _),) = client.hears()
+        assert kind is PacketType.JOB_CREATED
+
+    def test_is_not_over_while_a_snapshot_is_in_the_log_and_not_in_the_table(self, cluster, starved):
+        self.load(cluster, 5)
+        leader = cluster.leader.raft
+        starved.raft._server.restore(leader.snapshot_meta(leader.applied_index))
+        cluster.wait(0.1)
+        assert starved.raft.applied_index == leader.applied_index
+        assert seen_by(starved).raft.lag_ms > 4000
+
     def test_is_over_by_itself_once_the_entries_come(self, cluster, starved, monkeypatch):
         self.load(cluster, round(TOO_LONG) + 5)
         monkeypatch.undo()

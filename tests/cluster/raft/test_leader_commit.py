@@ -55,6 +55,15 @@ class TestAFollower:
         group.heartbeat()
         assert standing(group, "3") == before
 
+    def test_does_not_commit_by_it_what_it_has_either(self, group):
+        group.propose("1", "x")
+        group.deliver(("1", "3"))
+        commit = group["3"].commit
+        group["3"].step(Heartbeat("3", "1", group["1"].term, 1, 0, 1, group["3"].last_index))
+        group.settle()
+        assert group["3"].last_index > commit
+        assert group["3"].commit == commit
+
     def test_has_all_of_it_once_it_gets_the_entries(self, group):
         group.commit_without_3(3)
         group.heartbeat()
