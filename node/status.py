@@ -11,7 +11,7 @@ from cluster.formation.messages import Order
 from cluster.jobs import Resource
 from node.configuration import Address
 from node.configuration import Configuration as Settings
-from node.driver import Driver
+from node.driver import OLD, Driver
 from node.gateway import Gateway
 from node.membership import Membership, OrderRefusedError
 from node.monitor import Monitor
@@ -149,6 +149,11 @@ class NodeStatus:
             return "no leader is known: a majority of the group's voters cannot be reached, or an election is on"
         if not driver.serving:
             return "catching up with the group"
+        if driver.lags:
+            return (
+                f"this node's table is {driver.lag / 1000:.1f} s old: see what slows its processor, its disk or its "
+                f"network. It serves those who are connected, and is ready again when it has caught up"
+            )
         if driver.stuck:
             return f"commands of this node have not been applied for {driver.stuck:.1f} s: {self._obstacle(driver)}"
         return None if self.listening else "about to listen"
@@ -157,6 +162,8 @@ class NodeStatus:
         """Tell what keeps this node's commands from being applied, as far as is known."""
         if driver.alone:
             return "its disk does not finish a write"
+        if driver.lag > OLD * 1000:
+            return f"its table is {driver.lag / 1000:.1f} s old"
         if driver.leads:
             return "it leads, and too few nodes take what it sends"
         return f"the leader {self._name_of(driver.raft.leader)} makes no progress"
@@ -242,4 +249,5 @@ class NodeStatus:
             commit_index=raft.commit,
             applied_index=raft.applied_index,
             leader_changes=driver.leader_changes,
+            lag_ms=driver.lag,
         )

@@ -81,7 +81,7 @@ class Following:
             log.commit_to(min(message.commit, message.prev_index))
 
     def heartbeat(self, message: Heartbeat) -> None:
-        """Learn what is committed, and confirm the leader's authority."""
+        """Learn what is committed here and at the leader, and confirm the leader's authority."""
         server = self._server
         if message.commit > server.log.last_index:
             raise RaftInvariantError(
@@ -90,6 +90,7 @@ class Following:
             )
         server.log.commit_to(message.commit)
         server.needed = message.needed if message.needed >= 0 else server.log.last_index
+        server.leader_commit = message.committed
         ack = HeartbeatAck(message.sender, server.id, server.term, message.round, server.log.last_index)
         server.outbox.send(ack)
 

@@ -261,11 +261,16 @@ class Leadership:
             self.deposed = self.yields = True
 
     def _heartbeat(self) -> None:
-        """Send everybody a heartbeat. Its commit index never promises more than the receiver has acknowledged."""
+        """Send everybody a heartbeat.
+
+        What is to be committed by it never is more than the receiver has acknowledged. What is committed here is told
+        beside that.
+        """
         server = self._server
         commit, number, needed = server.log.commit, self._rounds.round, self.room.needed()
         for node, progress in self.replication.followers.items():
-            server.outbox.send(Heartbeat(node, server.id, server.term, min(progress.match, commit), number, needed))
+            own = min(progress.match, commit)
+            server.outbox.send(Heartbeat(node, server.id, server.term, own, number, needed, commit))
 
     def _serve_reads(self) -> None:
         server = self._server

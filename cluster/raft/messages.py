@@ -106,6 +106,11 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     """The number of the leader's latest round of read barriers."""
     needed: int = -1
     """Members that are heard from still need the entries after this index; -1: the leader does not say."""
+    committed: int = -1
+    """What the leader has committed, whether the receiver has it or not; -1: the leader does not say.
+
+    For the receiver to know how far it is behind. Nothing is ever committed by it.
+    """
 
 
 class HeartbeatAck(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):

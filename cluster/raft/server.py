@@ -32,6 +32,7 @@ class Server:
         "history",
         "id",
         "leader",
+        "leader_commit",
         "log",
         "needed",
         "notices",
@@ -72,6 +73,8 @@ class Server:
         """What an operator is to know."""
         self.needed = 0
         """The leader's word: members still need the entries after this index. 0: all there are, as far as is known."""
+        self.leader_commit = -1
+        """The leader's word: it has committed so much. Nothing follows from it here, however large it is."""
         self._fruitless = 0
         """How many terms in a row passed before this one in which nothing was committed."""
         self._commit_before = -1

@@ -47,6 +47,15 @@ class View:
         return self._server.log.commit
 
     @property
+    def leader_commit(self) -> int:
+        """The highest index that the leader has committed, as far as it has said so, whether it is here or not.
+
+        It is the word of another node: no more than a figure, and it may be out of all proportion.
+        """
+        server = self._server
+        return server.log.commit if self._leadership is not None else max(server.log.commit, server.leader_commit)
+
+    @property
     def applied_index(self) -> int:
         """The highest index acknowledged as applied (or brought by a snapshot)."""
         return self._server.log.applied

@@ -46,6 +46,7 @@ from node.driver.failure_detector import FailureDetector
 from node.driver.gathering import Gathering, Weighed
 from node.driver.incarnations import Incarnations
 from node.driver.intake import Intake
+from node.driver.lag import Lag
 from node.driver.mirroring import Mirroring
 from node.driver.pace import Pace
 from node.driver.sending import Sending
@@ -58,9 +59,12 @@ from node.recovery import Loaded
 
 TICK: Final = 0.1
 """Seconds of one tick of consensus."""
-STUCK: Final = 1.0
-"""Seconds without any of this node's commands being applied, while some wait, after which it says so; besides the time
-that their bytes need."""
+STUCK: Final = 10.0
+"""Seconds without any of this node's commands being applied, while some wait, after which it is not ready; besides the
+time that their bytes need. An overloaded cluster of three on two cores stood still for 5 s at times, on all nodes: that
+is no reason to take all of them out of service."""
+OLD: Final = 1.0
+"""Seconds from which on a table is old. Commands wait for what it lacks: it is enough that it takes that in."""
 STUCK_RATE: Final = 10_000_000
 """Bytes of them that are applied in a second at the least."""
 
@@ -110,6 +114,7 @@ class Driver(Gathering):
         """The time for which this process has run."""
         self._paused = 0.0
         """The pauses that are in the log."""
+        self._lag = Lag(self.awake)
         self._detector = FailureDetector(name, node_timeout, self.awake)
         self._decisions = Decisions(raft=raft, table=table, detector=self._detector, clock=clock)
         self._peers = peers
@@ -183,8 +188,9 @@ class Driver(Gathering):
         self._standing = Standing(0, Role.FOLLOWER, "")
         self._last_leader = ""
         """The leader that was known last, whether it leads or not."""
-        self._got_on = 0, self.awake.time()
-        """How far this node's commands were applied when a tick last found that they got on, or that none waited."""
+        self._got_on = 0, 0, self.awake.time()
+        """How far this node's commands, and the log, were applied when a tick last found that they got on, or that no
+        command waited; and when that was."""
         self._pump_due = False
         self._committed: deque[Entry] = deque()
         """Entries that are committed and not applied yet."""
@@ -213,13 +219,30 @@ class Driver(Gathering):
         """For how many seconds none of this node's commands has been applied, if that is too long; else 0."""
         if self._gets_on:
             return 0.0
-        waited = self.awake.time() - self._got_on[1]
+        waited = self.awake.time() - self._got_on[2]
         return waited if waited > STUCK + self.backlog / STUCK_RATE else 0.0
 
     @property
+    def lag(self) -> int:
+        """For how many milliseconds the table has been missing something that the leader had committed; 0: nothing."""
+        return round(self._lag.seconds * 1000)
+
+    @property
+    def lags(self) -> bool:
+        """Tell whether that is too long for new clients; it is not over before the lag is a good deal shorter."""
+        return self._lag.too_long
+
+    @property
     def _gets_on(self) -> bool:
-        """Tell whether commands were applied since the last look, or none waits."""
-        return self.applied_number == self.numbered or self.applied_number != self._got_on[0]
+        """Tell whether commands were applied since the last look, or none waits.
+
+        Where the table is old, they are behind what it lacks: it is enough that it takes that in. That they have to
+        wait for so long is judged by the lag.
+        """
+        number, index, _ = self._got_on
+        if self.applied_number == self.numbered or self.applied_number != number:
+            return True
+        return self._lag.seconds > OLD and self._mirroring.applied_index != index
 
     def _note_pause(self) -> None:
         self.awake.time()
@@ -228,8 +251,19 @@ class Driver(Gathering):
                 notices.paused(self.awake.paused - self._paused)
             self._paused = self.awake.paused
 
+    def _note_lag(self) -> None:
+        lag = self._lag
+        lag.tick(self.raft.leader_commit, self._mirroring.applied_index)
+        # Before a node serves, that it catches up is expected, and told by other means.
+        if not self._incarnations.open or not lag.judge():
+            return
+        if lag.too_long:
+            notices.lagging(lag.seconds)
+        else:
+            notices.caught_up(self.awake.time() - lag.began)
+
     def _note_progress(self) -> None:
-        self._got_on = self.applied_number, self.awake.time()
+        self._got_on = self.applied_number, self._mirroring.applied_index, self.awake.time()
 
     def start(self, sink: EffectSink) -> None:
         """Begin: catch up with the log, and open a new incarnation of this node."""
@@ -257,6 +291,7 @@ class Driver(Gathering):
             if self._sink is not None:
                 self._sink.tick()
             self._pump()
+            self._note_lag()
         if self._urgent:
             self.end_turn()  # the disk may be slow by now, and not be waited for
 

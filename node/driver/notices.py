@@ -115,6 +115,22 @@ def quorum_restored(leader: str, seconds: float) -> None:
     log.info("quorum_restored", leader=leader, after_seconds=round(seconds, 1))
 
 
+def lagging(seconds: float) -> None:
+    """Log that this node's table is older than it may be."""
+    log.warning(
+        "lagging",
+        seconds=round(seconds, 1),
+        why="for so long this node has not had in its table what the leader had committed",
+        effect="it is not ready, so that new clients go to other nodes; it goes on serving those that it has",
+        cure="see what slows its processor, its disk or its network; it is ready again when it has caught up",
+    )
+
+
+def caught_up(seconds: float) -> None:
+    """Log that it is not any more."""
+    log.info("caught_up", after_seconds=round(seconds, 1))
+
+
 def paused(seconds: float) -> None:
     """Log that this process did not run for a while."""
     log.warning(

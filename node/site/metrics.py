@@ -64,7 +64,7 @@ def _info(metric: str, what: str, /, **labels: str) -> Metric:
 
 def _node(status: ClusterStatus) -> Iterator[Metric]:
     node = status.node
-    yield _gauge("gearman_up", "Whether this node serves Gearman clients and workers.", node.ready)
+    yield _gauge("gearman_up", "Whether this node is ready for Gearman clients and workers.", node.ready)
     yield _info("gearman_version_info", "The version of the server.", version=node.version)
     yield _info(
         "gearmesh_build_info",
@@ -162,6 +162,11 @@ def _raft(status: ClusterStatus, raft: RaftFigures) -> Iterator[Metric]:
         "gearmesh_raft_leader_changes",
         "Times that a leader came into office, since this node started.",
         value=raft.leader_changes,
+    )
+    yield _gauge(
+        "gearmesh_raft_lag_seconds",
+        "For how long this node's job table has been missing something that the leader had committed; 0: nothing.",
+        raft.lag_ms / 1000,
     )
     lag = GaugeMetricFamily(
         "gearmesh_raft_follower_lag",

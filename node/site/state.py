@@ -70,7 +70,7 @@ class ThisNode(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     """gearmesh's."""
     ready: bool
-    """Whether it takes Gearman connections."""
+    """Whether new clients are to be sent to it."""
     reason: str | None
     """Why it is not ready, in one line for people; None when it is."""
     connections: int = 0
@@ -98,6 +98,8 @@ class RaftFigures(msgspec.Struct, frozen=True, kw_only=True):
     """The last entry that its job table has taken in."""
     leader_changes: int = 0
     """How often it has seen a leader come into office since it started."""
+    lag_ms: int = 0
+    """For how many milliseconds its job table has been missing something that the leader had committed; 0: nothing."""
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class View(NamedTuple):
     node: str
     """The id of the node that was asked."""
     ready: bool
-    """Whether it takes Gearman connections."""
+    """Whether new clients are to be sent to it."""
     leader: str | None
     """The id of the leader that it knows."""
     term: int

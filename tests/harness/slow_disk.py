@@ -1,6 +1,7 @@
 """`python -m tests.harness.slow_disk serve ...`: the server, with a disk that can be made slow while it runs.
 
-Each write takes as many seconds longer as the file says whose path is in the variable `SLOW_DISK`; none without it.
+Each write takes as many seconds longer as the file says whose path is in the variable `SLOW_DISK`; none without it. A
+write that waits goes on when the file goes.
 """
 
 import contextlib
@@ -16,6 +17,8 @@ from node.cli import main
 
 VARIABLE = "SLOW_DISK"
 """The environment variable with the path of that file."""
+STEP = 0.05
+"""Seconds between two looks at whether it is still there."""
 
 
 def slowed(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,7 +27,9 @@ def slowed(method: Callable[..., Any]) -> Callable[..., Any]:
 
     def write(*args: Any, **kwargs: Any) -> Any:
         with contextlib.suppress(FileNotFoundError):
-            time.sleep(float(path.read_text()))
+            until = time.monotonic() + float(path.read_text())
+            while path.exists() and (left := until - time.monotonic()) > 0:
+                time.sleep(min(left, STEP))
         return method(*args, **kwargs)
 
     return write

@@ -19,6 +19,7 @@ from cluster.log import Entry, EntryKind
 from node.driver import driver as engine_room
 from node.driver import gathering as timing
 from node.driver import intake, mirroring
+from node.driver.driver import STUCK
 from node.errors import UnknownEntryError
 from tests.node.stillness import Engine
 
@@ -287,10 +288,10 @@ class TestAStandstill:
         assert engine.driver.stuck == 0
         engine.disk.held = True
         engine.driver.propose(create(1))
-        engine.loop.advance(0.9)
+        engine.loop.advance(STUCK - 0.1)
         assert engine.driver.stuck == 0
         engine.loop.advance(0.4)
-        assert 1.0 < engine.driver.stuck < 1.4
+        assert STUCK < engine.driver.stuck < STUCK + 0.4
         engine.disk.acknowledge()
         engine.loop.settle()
         assert engine.driver.stuck == 0
@@ -298,10 +299,10 @@ class TestAStandstill:
     def test_is_none_where_their_bytes_need_the_time(self, engine):
         engine.disk.held = True
         engine.driver.propose(create(1), size=20_000_000)
-        engine.loop.advance(2.9)
+        engine.loop.advance(STUCK + 1.9)
         assert engine.driver.stuck == 0
         engine.loop.advance(0.4)
-        assert engine.driver.stuck > 3.0
+        assert engine.driver.stuck > STUCK + 2.0
 
     def test_is_none_while_nothing_waits(self, engine):
         engine.loop.advance(60)

@@ -16,7 +16,9 @@ SOURCES = {
 WARNINGS = sorted(
     {event for text in SOURCES.values() for event in re.findall(r'log\.(?:warning|error|critical)\(\s*"(\w+)"', text)}
 )
-NAMED = sorted({event for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE) for event in re.findall(r"`(\w+)`", row)})
+NAMED = sorted(
+    {event for row in re.findall(r"^\| (`.*?) \|", PAGE, re.MULTILINE) for event in re.findall(r"`(\w+)`", row)}
+)
 
 
 def test_the_program_gives_warnings():

@@ -1435,6 +1435,30 @@ MUTANTS = (
         "server.needed = server.log.last_index",
     ),
     Mutant(
+        "followers commit what their leader has committed, whether they have it from it or not",
+        "cluster/raft/following.py",
+        "server.leader_commit = message.committed",
+        "server.log.commit_to(min(message.committed, server.log.last_index))",
+    ),
+    Mutant(
+        "a leader tells each follower only what that one has",
+        "cluster/raft/leadership.py",
+        "own, number, needed, commit))",
+        "own, number, needed, own))",
+    ),
+    Mutant(
+        "a node is ready again as soon as its table is a little less than too old",
+        "node/driver/lag.py",
+        "self.seconds >= SHORT_AGAIN if before else self.seconds > TOO_LONG",
+        "self.seconds > TOO_LONG",
+    ),
+    Mutant(
+        "the age of a table goes by the log, which a snapshot has brought before the table",
+        "node/driver/driver.py",
+        "lag.tick(self.raft.leader_commit, self._mirroring.applied_index)",
+        "lag.tick(self.raft.leader_commit, self.raft.applied_index)",
+    ),
+    Mutant(
         "the log is kept without a bound",
         "cluster/raft/core.py",
         "max(needed, log.extent.start_of_last(server.config.kept_bytes))",

@@ -44,7 +44,7 @@ class TestAProposal:
 
     def test_of_nothing_but_the_time_is_small(self):
         data = encode_proposal(propose(1_700_000_000_000, []))
-        assert len(data) <= 12
+        assert len(data) <= 13
         assert decode_proposal(data) == Proposal(2, 1_700_000_000_000, [])
 
     def test_may_leave_out_what_has_a_default(self):

@@ -177,7 +177,7 @@ class TestSection52Election:
         raft = lone()
         make_leader(raft)
         raft.tick()
-        assert take(raft) == [Heartbeat("2", "1", 2, 0, 0, 1), Heartbeat("3", "1", 2, 0, 0, 1)]
+        assert take(raft) == [Heartbeat("2", "1", 2, 0, 0, 1, 1), Heartbeat("3", "1", 2, 0, 0, 1, 1)]
 
     def test_if_many_followers_become_candidates_at_the_same_time_each_candidate_will_time_out_and_start_again(self):
         raft = lone()

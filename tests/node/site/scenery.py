@@ -41,7 +41,9 @@ STATUS = ClusterStatus(
         member("b", lag=2),
         member("c", lag=40, up=False, role=MemberRole.LEARNER, address=None),
     ),
-    raft=RaftFigures(role=Role.LEADER, last_index=120, commit_index=119, applied_index=118, leader_changes=3),
+    raft=RaftFigures(
+        role=Role.LEADER, last_index=120, commit_index=119, applied_index=118, leader_changes=3, lag_ms=250
+    ),
 )
 SHORT = msgspec.structs.replace(
     STATUS,

@@ -33,6 +33,7 @@ class TestTheCluster:
             "commit_index": 119,
             "applied_index": 118,
             "leader_changes": 3,
+            "lag_ms": 250,
         }
 
     async def test_is_shown_with_its_members(self, visitor):

@@ -52,6 +52,7 @@ class TestTheClustersOwn:
         assert scraped["gearmesh_raft_commit_index",] == 119
         assert scraped["gearmesh_raft_applied_index",] == 118
         assert scraped["gearmesh_raft_leader_changes_total",] == 3
+        assert scraped["gearmesh_raft_lag_seconds",] == 0.25
 
     async def test_say_how_far_each_follower_is_behind(self, scraped):
         assert scraped["gearmesh_raft_follower_lag", "b", "b-00000000"] == 2
