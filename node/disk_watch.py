@@ -2,9 +2,9 @@
 
 A disk can hang for minutes: a network volume that is gone, a controller that resets. A leader whose disk hangs hands
 over much earlier (`cluster.raft.stalling`), and entries are committed without this node's disk. But a node whose disk
-never answers is of no use, and its log in memory grows. So it stops in the end, and the others go on without it. A full
-disk is another matter: its writes fail at once, and are tried again until there is room. Not for: how much is written
-(`node.monitor`), or the writes themselves (`cluster.storage`).
+never answers is of no use, and its log in memory grows. So it stops in the end, and the others go on without it. A node
+alone only says so, and waits. A full disk is another matter: its writes fail at once, and are tried again until there
+is room. Not for: how much is written (`node.monitor`), or the writes themselves (`cluster.storage`).
 """
 
 from collections.abc import Callable
@@ -45,10 +45,12 @@ class DiskWatch:
         *,
         loop: Loop,
         clock: AwakeClock,
-        failed: Callable[[Exception], None],
+        alone: Callable[[], bool],
+        failed: Callable[[DiskHungError], None],
     ) -> None:
         """`timeout`: seconds that an operation may take, besides the time that its bytes need.
 
+        `alone` tells whether there are no other nodes: then nobody goes on without this one, and it waits. Else
         `failed` is called when the node must stop, once.
         """
         self._disk = disk
@@ -56,6 +58,7 @@ class DiskWatch:
         self._timeout = timeout
         self._loop = loop
         self._clock = clock
+        self._alone = alone
         self._failed = failed
         self._number = 0
         """The operation that was going on at the last look; 0: none was."""
@@ -88,13 +91,14 @@ class DiskWatch:
         took, needs = now - self._since, operation.size / BYTES_PER_SECOND
         if took > self._timeout + needs and not self._slow:
             self._slow = True
+            others = f"this node hands over if it leads, and stops after {STOP * self._timeout:g} s; the others go on"
             log.warning(
                 "disk_slow",
                 data_dir=str(self._directory),
                 why=f"a write of {operation.size} bytes has not ended for {took:.1f} s",
-                effect="if this node leads, it hands over; the others go on without its disk",
-                cure=f"see what holds up the disk; after {STOP * self._timeout:g} s this node stops",
+                effect="nothing is acknowledged until it ends" if self._alone() else others,
+                cure="see what holds up the disk",
             )
-        if took > STOP * self._timeout + needs:
+        if took > STOP * self._timeout + needs and not self._alone():
             self.stop()
             self._failed(DiskHungError(self._directory, took))

@@ -158,6 +158,12 @@ class _LibraryHandler(logging.Handler):
 _current: LogWriter | None = None
 
 
+def flush(timeout: float) -> None:
+    """Wait at most so many seconds until what was logged is written."""
+    if _current is not None:
+        _current.flush(timeout)
+
+
 def reopen() -> None:
     """Open the log file by its name once more (SIGHUP, after a rotation); a file that cannot be opened is logged."""
     if _current is None:

@@ -68,6 +68,8 @@ ROOM_TO_OPEN: Final = 16 << 20
 """Bytes of disk space that are waited for where the database could not be opened for want of it."""
 ROOM_CHECK: Final = 1.0
 """Seconds between two looks at that."""
+LAST_WORDS: Final = 1.0
+"""Seconds that the last lines of the log may take."""
 QUORUM_CHECK: Final = 0.1
 """Seconds between two looks at whether these others are still there."""
 
@@ -137,6 +139,8 @@ class _Server:
         self._listening = asyncio.Event()
         """Set when the Gearman listeners have been open once."""
         self._failure: Exception | None = None
+        self._hung = asyncio.Event()
+        """Set when the disk has not answered for too long: the storage thread will not end."""
         self._driver: Driver | None = None
         self._gateway: Gateway | None = None
         self._doors: Doors | None = None
@@ -189,7 +193,7 @@ class _Server:
                         log.info("stopped")
                         return 0 if self._failure is None else 1
             await self._take_part()
-        if isinstance(self._failure, DiskHungError):
+        if self._hung.is_set():
             _leave(1)
         if self._failure is not None:
             return 1
@@ -231,7 +235,13 @@ class _Server:
         )
         self._status.monitor = monitor
         watch = DiskWatch(
-            disk, settings.data_dir, settings.disk_timeout, loop=loop, clock=driver.awake, failed=self._failed
+            disk,
+            settings.data_dir,
+            settings.disk_timeout,
+            loop=loop,
+            clock=driver.awake,
+            alone=lambda: driver.alone,
+            failed=self._disk_hung,
         )
         disk.start()
         try:
@@ -267,15 +277,14 @@ class _Server:
             await keeper
         finally:
             monitor.stop()
-            watch.stop()
             if self._peers is not None:
                 self._peers.group = None
             if self._membership is not None:
                 self._membership.close()
             if self._failure is None:
                 driver.stop()
-            if not isinstance(self._failure, DiskHungError):
-                await asyncio.to_thread(disk.close)
+            await self._close(disk)
+            watch.stop()
 
     def _make_driver(self, found: Recovery, disk: StorageThread) -> Driver:
         settings = self._configuration
@@ -304,6 +313,7 @@ class _Server:
                 settings.max_packet,
                 settings.max_functions,
                 self._links.process if self._links is not None else "",
+                int(settings.node_timeout * 1000),
             ),
             table=found.table,
             mirror_writer=found.mirror_writer,
@@ -429,6 +439,19 @@ class _Server:
                 async with asyncio.timeout(QUORUM_CHECK):
                     await settled.wait()
 
+    def _disk_hung(self, error: DiskHungError) -> None:
+        self._hung.set()
+        self._failed(error)
+
+    async def _close(self, disk: StorageThread) -> None:
+        """Close the disk, unless it does not answer."""
+        closing = asyncio.ensure_future(asyncio.to_thread(disk.close))
+        hanging = asyncio.ensure_future(self._hung.wait())
+        await asyncio.wait([closing, hanging], return_when=asyncio.FIRST_COMPLETED)
+        hanging.cancel()
+        if closing.done():
+            closing.result()
+
     def _failed(self, error: Exception) -> None:
         if self._driver is not None:
             self._driver.fail()
@@ -440,8 +463,7 @@ class _Server:
 
 def _leave(status: int) -> NoReturn:
     """End the process at once: the interpreter would wait for the thread that the disk does not answer."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    logs.flush(LAST_WORDS)
     os._exit(status)
 
 

@@ -53,6 +53,8 @@ class NodeUp(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unkn
     """How many functions the cluster may know at a time; 0: any number. The newest word holds."""
     process: str = ""
     """Names the process that this incarnation lives in; no two processes have the same name. Empty: it has no name."""
+    timeout: int = 0
+    """Milliseconds of silence that this node's settings allow before it counts as down; 0: it does not say."""
 
 
 class Alarm(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True, tag=21):

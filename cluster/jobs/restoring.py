@@ -94,6 +94,7 @@ def _restore_table(table: JobTable, row: TableRow, payloads: dict[int, bytes]) -
         node.handle_prefix = each.handle_prefix
         node.max_packet = each.max_packet
         node.process = each.process
+        node.timeout = each.timeout
         node.alarms = {resource: (found, mark) for resource, found, mark in each.alarms}
         for number, pieces in each.uploads:
             upload = node.uploads[number] = Upload()

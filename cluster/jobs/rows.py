@@ -54,6 +54,7 @@ class NodeRow(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unk
     handle_prefix: bytes
     max_packet: int
     process: str
+    timeout: int
     alarms: list[tuple[int, int, int]]
     uploads: list[tuple[int, list[int]]]
     """Unfinished uploads: the number of each, and its pieces."""
@@ -163,6 +164,7 @@ def _node_row(node: Node) -> NodeRow:
         node.handle_prefix,
         node.max_packet,
         node.process,
+        node.timeout,
         alarms,
         uploads,
     )

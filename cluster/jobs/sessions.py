@@ -73,6 +73,7 @@ class Node:
         "name",
         "process",
         "sessions",
+        "timeout",
         "up",
         "uploads",
     )
@@ -91,6 +92,8 @@ class Node:
         """Bytes of the largest packet that it takes; 0: not known."""
         self.process = ""
         """The process that this incarnation lives in; empty: it has no name."""
+        self.timeout = 0
+        """Milliseconds of silence before it is down, by its own settings; 0: not known."""
         self.alarms: dict[int, tuple[int, int]] = {}
         """What it has too little of: a `Resource`, how much was found, and the mark."""
         self.sessions: dict[int, Session] = {}

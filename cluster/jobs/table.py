@@ -144,6 +144,7 @@ class JobTable(Names):
         node.handle_prefix = command.handle_prefix
         node.max_packet = command.max_packet
         node.process = command.process
+        node.timeout = command.timeout
         self.job_retries = command.job_retries
         self.max_functions = command.max_functions
 

@@ -1,4 +1,4 @@
-"""The liveness connection beside a link: a second connection on which nothing is ever sent.
+"""The liveness connection beside a link: a second connection on which nothing is sent once it is open.
 
 When a process ends, its host closes its connections. It resets those that hold unread data, as most links do at most
 times; a firewall that rejects packets sends resets as well. A connection without data is always closed in good order,
@@ -8,7 +8,7 @@ unless something between the nodes ends connections by itself: then the link goe
 A live process never closes one in good order: it resets it.
 
 The end that accepted a link asks for the connection by a word on the link, with a nonce. The end that dialled the link
-opens it, and shows in the request that it knows the link's key. Not for: what follows from the proof
+opens it, shows in the request that it knows the link's key, and sends one byte when it has the connection. Not for: what follows from the proof
 (`cluster.mesh.mesh`).
 """
 
@@ -28,6 +28,7 @@ PATH: Final = "/gearmesh/liveness"
 HEADER: Final = "X-Gearmesh-Liveness"
 """The header of the request: the nonce and the tag, in hexadecimal digits."""
 NONCE_SIZE: Final = 16
+_CONFIRMED: Final = b"\x01"
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER: on, for no time. What is left to be sent is dropped, and the other end is sent a reset."""
 _KEEPALIVE: Final = (15, 5, 3)
@@ -80,8 +81,10 @@ class LivenessConnection(asyncio.Protocol):
         self._transport = transport
         self._lost = lost
         self._closed_here = False
+        self._confirmed = False
+        """Whether both ends have it. The end that opened it may give up before it knows that it was opened."""
         self._spoilt = False
-        """Whether anything was sent on it."""
+        """Whether anything else was sent on it."""
         self._before = cast("asyncio.Protocol", transport.get_protocol())
         transport.set_protocol(self)
         sock = transport.get_extra_info("socket")
@@ -94,10 +97,19 @@ class LivenessConnection(asyncio.Protocol):
         self._closed_here = True
         reset(self._transport)
 
-    def data_received(self, data: bytes) -> None:  # noqa: ARG002 - there should be none
-        """Take note of data (asyncio): whoever sends any is no node."""
-        self._spoilt = True
-        reset(self._transport)
+    def confirm(self) -> None:
+        """Tell the other end that this end has the connection: until then its end means nothing."""
+        self._confirmed = True
+        self._transport.write(_CONFIRMED)
+
+    def data_received(self, data: bytes) -> None:
+        """Take note of data (asyncio): whoever sends anything but the confirmation is no node."""
+        if data == _CONFIRMED and not self._confirmed:
+            self._confirmed = True
+        else:
+            self._confirmed = False
+            self._spoilt = True
+            reset(self._transport)
 
     def eof_received(self) -> bool:
         """Take note that the other end has closed (asyncio): so does this one."""
@@ -110,4 +122,4 @@ class LivenessConnection(asyncio.Protocol):
             self.closed.set_result(None)
         if not self._closed_here:
             self._closed_here = True
-            self._lost(self, exc is None and not self._spoilt)
+            self._lost(self, exc is None and self._confirmed and not self._spoilt)

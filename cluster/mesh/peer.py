@@ -75,7 +75,9 @@ class MeshEvents(Protocol):
         """
 
     def unreachable(self, node: str) -> None:
-        """Take note that the node may have ended: its link was closed, or connections are refused where it listened."""
+        """Take note that the node may have ended: connections are refused where it listened, or its host has closed the
+        liveness connection, and the link is lost.
+        """
 
     def received(self, node: str, lane: Lane, data: bytes) -> None:
         """Take one message. The messages that came together are handed over in a row."""

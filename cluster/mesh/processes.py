@@ -45,7 +45,7 @@ class OpenConnection(Protocol):
 class _Process:
     """The process at the other end of a link, or of a lost one."""
 
-    __slots__ = ("connection", "evidence", "host_closed", "instance", "link", "node", "nonce", "refused")
+    __slots__ = ("connection", "evidence", "host_closed", "instance", "link", "node", "nonce", "opening", "refused")
 
     def __init__(self, link: Link) -> None:
         self.node = link.node
@@ -56,6 +56,8 @@ class _Process:
         """The link; None: it is lost."""
         self.nonce = b""
         """That of the liveness connection that is to come."""
+        self.opening = False
+        """Whether this node is at opening it."""
         self.connection: LivenessConnection | None = None
         self.host_closed = False
         """Whether its host has closed the liveness connection in good order."""
@@ -166,25 +168,31 @@ class Processes:
         """Open a liveness connection beside a link, which the other end has asked for."""
         process = self._linked.get(link.node)
         asked = process is not None and process.link is link and link.peer.dialled
-        if process is not None and asked and len(nonce) == liveness.NONCE_SIZE and process.nonce != nonce:
+        if process is not None and asked and len(nonce) == liveness.NONCE_SIZE:
             process.nonce = nonce
-            opening = self._loop.create_task(self._open(process, nonce))
-            self._openings.add(opening)
-            opening.add_done_callback(self._openings.discard)
+            if not process.opening:
+                process.opening = True
+                opening = self._loop.create_task(self._open(process))
+                self._openings.add(opening)
+                opening.add_done_callback(self._openings.discard)
 
-    async def _open(self, process: _Process, nonce: bytes) -> None:
-        while (link := process.link) is not None and process.nonce == nonce and process.evidence is not None:
+    async def _open(self, process: _Process) -> None:
+        """Open the connection that the other end asked for last; only one attempt at a time, whatever it asks for."""
+        while (link := process.link) is not None and process.nonce and process.evidence is not None:
+            nonce = process.nonce
             header = liveness.header(nonce, link.seals[0])
             lost = functools.partial(self._connection_lost, process)
             connection = await self._open_connection(process.evidence, header, lost)
-            if connection is None:
-                await asyncio.sleep(RETURN)
-            elif process.link is not None and process.nonce == nonce:
+            if connection is not None and process.link is not None and process.nonce == nonce:
+                process.nonce = b""
                 process.forget_connection()
                 process.connection = connection
-                return
-            else:
+                connection.confirm()
+                break
+            if connection is not None:
                 connection.close()
+            await asyncio.sleep(RETURN)
+        process.opening = False
 
     def _connection_lost(self, process: _Process, connection: LivenessConnection, host_closed: bool) -> None:  # noqa: FBT001
         if process.connection is not connection:

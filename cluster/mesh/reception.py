@@ -214,7 +214,7 @@ class Reception:
             watched = self._watch(transport, request.headers.get(liveness.HEADER, ""))
             if watched is None:
                 self._explain(arrival, "it asks for a liveness connection of a link that is not there")
-                transport.abort()
+                liveness.reset(transport)
             else:
                 arrival.prove()
                 self._depart(arrival)

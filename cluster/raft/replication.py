@@ -101,6 +101,14 @@ class Replication:
             progress.active = False
         return quorum.is_quorum(self._server.configuration, active)
 
+    @property
+    def unheard(self) -> int:
+        """For how many ticks no quorum has been heard, this node counted as heard; 0: one was, in the last tick."""
+        heard = {node: -progress.silent for node, progress in self.followers.items()}
+        heard[self._server.id] = 0
+        values = {node: heard.get(node, -1 << 31) + (1 << 31) for node in self._server.configuration.members}
+        return (1 << 31) - quorum.reached(self._server.configuration, values)
+
     def tick(self) -> None:
         """Let a tick pass."""
         last = self._server.log.last_index

@@ -90,6 +90,11 @@ class View:
         return 0 if self._leadership is None else max(0, self._leadership.room.left)
 
     @property
+    def unheard(self) -> int:
+        """For how many ticks this leader has heard no quorum. It may not know yet that another one leads. Else 0."""
+        return 0 if self._leadership is None else self._leadership.replication.unheard
+
+    @property
     def transferee(self) -> str:
         """Whom this leader is handing over to, "" when to nobody."""
         return "" if self._leadership is None else self._leadership.transferee

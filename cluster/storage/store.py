@@ -191,6 +191,11 @@ class Store:
             return
         self._append_several(entries, hard_state)
 
+    @property
+    def installation_bytes(self) -> int:
+        """About how many bytes the installation of what was put aside reads, writes and deletes."""
+        return 4 * self._spooled + self.path.stat().st_size
+
     def write(
         self,
         entries: Sequence[Entry] = (),

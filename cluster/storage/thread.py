@@ -217,7 +217,7 @@ class StorageThread:
                 self._unfinished = True
             elif self._write is not None:
                 write, self._write = self._write, None
-                self._insist(functools.partial(self._carry_out, write))
+                self._insist(functools.partial(self._carry_out, write), self._size(write))
                 self._deliver(write.done)
                 self._unfinished = True
             if self._store.upkeep_overdue or (self._unfinished and quiet):
@@ -243,6 +243,13 @@ class StorageThread:
             except DiskFullError:
                 self._unfinished = True
                 self._no_room_until = time.monotonic() + ROOM_CHECK
+
+    def _size(self, write: _Write | _Note) -> int:
+        """Give the bytes that a write moves; an installation reads a snapshot twice, and replaces all that is there."""
+        if isinstance(write, _Note):
+            return len(write.data)
+        size = sum([len(entry.data) for entry in write.entries]) + sum([len(piece.data) for piece in write.pieces])
+        return size if write.install is None else size + self._store.installation_bytes
 
     def _carry_out(self, write: _Write | _Note) -> None:
         if isinstance(write, _Note):

@@ -215,7 +215,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "node_timeout",
         "Cluster",
-        values.seconds(1.0, 3600.0),
+        values.seconds(5.0, 3600.0),
         "SECONDS",
         "Silence after which a node is down and its jobs go to others. [default: 5]",
     ),

@@ -159,6 +159,7 @@ class Driver(Gathering):
             detector=self._detector,
             clock=self.awake,
             node_timeout=node_timeout,
+            tick=TICK,
             begun=self._incarnated,
             introduce=lambda: self._introduce(first),
             noted=self._noted,
@@ -181,7 +182,13 @@ class Driver(Gathering):
         )
         self._pace = Pace(raft, self._intake, self._writing, loop, self._pump_in_turn)
         self._due = DueTimer(
-            table=table, raft=raft, writing=self._writing, loop=loop, clock=clock, guard=self._guard, done=self._pump
+            table=table,
+            raft=raft,
+            may_write=lambda: self._pace.disk_allows(alone=self.alone, much=False),
+            loop=loop,
+            clock=clock,
+            guard=self._guard,
+            done=self._pump,
         )
         self._proposals: dict[int, tuple[int, Proposal]] = {}
         """What this node put into the log, by index and with its term, so that it need not be decoded again."""
@@ -356,7 +363,8 @@ class Driver(Gathering):
 
     def ended(self, node: str, process: str, *, goodbye: bool) -> None:
         """Note proof that a process of a node has ended; `goodbye`: it said so itself."""
-        self._detector.ended(node, process, DownReason.STOPPED if goodbye else DownReason.ENDED)
+        if node in self.table.nodes or node in self.members:
+            self._detector.ended(node, process, DownReason.STOPPED if goodbye else DownReason.ENDED)
         self.unreachable(node)
 
     def unreachable(self, node: str) -> None:
@@ -536,7 +544,11 @@ class Driver(Gathering):
         """Give what a proposal says of members that go or come, as far as it is going to take effect."""
         nodes = self.table.nodes
         down = [each for each in proposal.decisions if (node := nodes.get(each.node)) and node.up]
-        return [*down, *(batch for batch in proposal.batches if batch.first == 1)]
+        begun = [batch for batch in proposal.batches if batch.first == 1]
+        return [
+            *down,
+            *(each for each in begun if (node := nodes.get(each.node)) is None or node.incarnation < each.incarnation),
+        ]
 
     def _note_members(self, watched: Sequence[NodeDown | Batch]) -> None:
         for each in watched:

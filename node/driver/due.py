@@ -10,9 +10,7 @@ from typing import Final
 from cluster.jobs import JobTable, encode_proposal, propose
 from cluster.raft import Raft, RefusedError, Role
 from node.driver.gathering import LAZY_DELAY
-from node.driver.pace import MAX_WRITES
 from node.driver.surroundings import Handle, Loop
-from node.driver.writing import Writing
 
 COARSENESS: Final = 0.001
 """Seconds by which the loop's timers may be early: one that fires early would write entries until the time has come."""
@@ -28,7 +26,7 @@ class DueTimer:
         *,
         table: JobTable,
         raft: Raft,
-        writing: Writing,
+        may_write: Callable[[], bool],
         loop: Loop,
         clock: Callable[[], float],
         guard: Callable[[], AbstractContextManager[None]],
@@ -36,11 +34,12 @@ class DueTimer:
     ) -> None:
         """Watch the table's deadlines; `clock` gives seconds since the epoch.
 
-        `done` carries out what follows from a proposal, which is made under `guard`.
+        `may_write` tells whether the disk is free enough for another entry. `done` carries out what follows from a
+        proposal, which is made under `guard`.
         """
         self._table = table
         self._raft = raft
-        self._writing = writing
+        self._may_write = may_write
         self._loop = loop
         self._clock = clock
         self._guard = guard
@@ -67,7 +66,7 @@ class DueTimer:
         self._timer = None
         if self._stopped or self._raft.role is not Role.LEADER:
             return
-        if self._writing.under_way >= MAX_WRITES:
+        if not self._may_write():
             self._call_later(LAZY_DELAY)
             return
         with self._guard():

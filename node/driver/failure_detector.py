@@ -18,6 +18,8 @@ from typing import Final
 from cluster.jobs import DownReason, Node, NodeDown
 from node.driver.awake_clock import AwakeClock
 
+GRACE: Final = 1.0
+"""Seconds after a pause of this process in which what came meanwhile is read."""
 _PROCESSES: Final = 8
 """How many ended processes of each node are remembered. Several can end before the table knows of the first."""
 
@@ -26,7 +28,7 @@ class FailureDetector:
     """One node's view of the others."""
 
     def __init__(self, name: str, timeout: float, clock: AwakeClock) -> None:
-        """`timeout`: seconds of silence after which a node is down."""
+        """`timeout`: seconds of silence after which a node is down, unless its own settings allow more."""
         self._name = name
         self._timeout = timeout
         self._clock = clock
@@ -74,9 +76,11 @@ class FailureDetector:
         """
         now = self._clock.time()
         if self._clock.paused != self._paused:
-            # What came during the pause has not been read.
+            # What came during the pause has not been read yet. The silences do not begin anew: a leader that is paused
+            # again and again would never find anybody down.
             self._paused = self._clock.paused
-            self._heard.clear()
+            least = now - self._timeout + GRACE
+            self._heard = {name: max(heard, least) for name, heard in self._heard.items()}
         for node in nodes:
             name = node.name
             if not node.up or name == self._name or self._decided.get(name) == node.incarnation:
@@ -86,7 +90,7 @@ class FailureDetector:
                 reason = DownReason.REMOVED
             elif node.process in (ended := self._ended.get(name, {})):
                 reason = ended[node.process]
-            elif name in members and silence > self._timeout:
+            elif name in members and silence > max(self._timeout, node.timeout / 1000):
                 reason = DownReason.SILENT
             else:
                 continue

@@ -20,12 +20,13 @@ from cluster.raft import Configuration, Raft, Role
 from node.driver import notices
 from node.driver.awake_clock import AwakeClock
 from node.driver.barriers import ReadBarriers
-from node.driver.failure_detector import FailureDetector
+from node.driver.failure_detector import GRACE, FailureDetector
 from node.driver.surroundings import Disk, EffectSink
 from node.recovery import INCARNATION
 
 LEAST_LEADERLESS: Final = 4.0
-"""Seconds without a leader that a node waits at the least: two election timeouts, so one election may fail."""
+"""Seconds without a leader that a node waits at the least: two election timeouts, so one election may fail. It is the
+least node timeout that can be set, less the margin."""
 MARGIN: Final = 1.0
 """Seconds by which a node hangs up before the others give its jobs to other workers."""
 
@@ -51,12 +52,15 @@ class Incarnations:
         detector: FailureDetector,
         clock: AwakeClock,
         node_timeout: float,
+        tick: float,
         begun: Callable[[int], None],
         introduce: Callable[[], None],
         noted: Callable[[], None],
         on_serving: Callable[[bool], None],
     ) -> None:
         """Begin where this node's last life ended: `used` is the highest number that it ever used.
+
+        `tick`: the seconds of one tick of consensus.
 
         `begun` is told the number of an incarnation when it begins, and forgets what the last one had under way; then
         `introduce` proposes the NodeUp, and `noted` is called once the number is on disk. `on_serving` is told when
@@ -75,6 +79,7 @@ class Incarnations:
         self._clock = clock
         self._paused = clock.paused
         self._leaderless_timeout = leaderless_timeout(node_timeout)
+        self._tick = tick
         self._led = clock.time()
         """When a leader was last heard."""
         self._lost = 0.0
@@ -148,9 +153,13 @@ class Incarnations:
     def see_to_service(self) -> None:
         """Begin or cease to serve."""
         now = self._clock.time()
-        if self._raft.role is Role.LEADER or self._clock.paused != self._paused:
-            self._led = now
+        if self._raft.role is Role.LEADER:
+            # One that hears no quorum may be a leader no more, without knowing it.
+            self._led = max(self._led, now - self._raft.unheard * self._tick)
+        if self._clock.paused != self._paused:
             self._paused = self._clock.paused
+            # What the leader sent during the pause has not been read.
+            self._led = max(self._led, now - self._leaderless_timeout + GRACE)
         led = bool(self._raft.leader)
         self._note_quorum(now, led=led)
         if not led and self.serving:

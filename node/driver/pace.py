@@ -50,6 +50,7 @@ class Pace:
         self._entered = 0.0
         """When something last went into the log here."""
         self._gap: Handle | None = None
+        self._gap_ends = 0.0
         self._patient_until = 0.0
         """When what nobody waits for goes in all the same; 0: nothing such is being put off."""
 
@@ -92,8 +93,13 @@ class Pace:
 
     def _call_in(self, delay: float) -> None:
         """Call `go_on` after so many seconds, or earlier if that is planned already."""
-        if self._gap is None:
-            self._gap = self._loop.call_later(delay, self._end_gap)
+        due = self._loop.time() + delay
+        if self._gap is not None:
+            if self._gap_ends <= due:
+                return
+            self._gap.cancel()
+        self._gap_ends = due
+        self._gap = self._loop.call_later(delay, self._end_gap)
 
     def _end_gap(self) -> None:
         self._gap = None

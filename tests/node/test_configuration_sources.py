@@ -42,7 +42,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "mesh_key": ("/etc/g/node.key", Path("/etc/g/node.key")),
     "mesh_ca": ("/etc/g/ca.pem", Path("/etc/g/ca.pem")),
     "disk_timeout": ("800ms", 0.8),
-    "node_timeout": ("1500ms", 1.5),
+    "node_timeout": ("6500ms", 6.5),
     "job_retries": ("5", 5),
     "max_functions": ("2000", 2000),
     "max_worker_functions": ("300", 300),
@@ -354,7 +354,7 @@ class TestRefusals:
             ("mesh_cert", ""),
             ("mesh_key", "~/k"),
             ("mesh_ca", 1),
-            ("node_timeout", 0.9),
+            ("node_timeout", 4.9),
             ("node_timeout", "2h"),
             ("keepalive", "perhaps"),
             ("keepalive", 1),
@@ -536,7 +536,7 @@ CLUSTERED = st.fixed_dictionaries(
         "peer": st.lists(_addresses, min_size=1, max_size=4, unique=True),
         "mesh": st.sampled_from(["127.0.0.1:0", "[::1]:9999"]),
         "advertise": st.one_of(_hosts.map(lambda host: f"[{host}]" if ":" in host else host), _addresses),
-        "node_timeout": st.floats(1, 3600),
+        "node_timeout": st.floats(5, 3600),
     },
 )
 

@@ -21,8 +21,17 @@ class Scene:
         self.operation: Operation | None = None
         self.failures: list[Exception] = []
         self._numbers = 0
+        self.alone = False
         clock = AwakeClock(self.loop.time)
-        self.watch = DiskWatch(self, Path("/data"), TIMEOUT, loop=self.loop, clock=clock, failed=self.failures.append)
+        self.watch = DiskWatch(
+            self,
+            Path("/data"),
+            TIMEOUT,
+            loop=self.loop,
+            clock=clock,
+            alone=lambda: self.alone,
+            failed=self.failures.append,
+        )
         self.watch.start()
 
     def begin(self, size: int = 0) -> None:
@@ -74,6 +83,12 @@ class TestADisk:
         assert "--disk-timeout" in str(failure)
         scene.wait(100)
         assert len(scene.failures) == 1
+
+    def test_of_a_node_alone_is_waited_for_however_long_it_takes(self, scene):
+        scene.alone = True
+        scene.begin()
+        assert scene.wait(3600) == ["disk_slow"]
+        assert scene.failures == []
 
     def test_has_time_for_what_it_is_given(self, scene):
         scene.begin(60 * BYTES_PER_SECOND)

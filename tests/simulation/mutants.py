@@ -24,7 +24,11 @@ NETS = {
     "cluster/raft": ("tests/cluster/raft",),
     "cluster/jobs": ("tests/cluster/jobs",),
     "cluster/formation": ("tests/cluster/formation",),
-    "cluster/mesh": ("tests/cluster/mesh/test_parts.py", "tests/cluster/mesh/test_flow.py"),
+    "cluster/mesh": (
+        "tests/cluster/mesh/test_parts.py",
+        "tests/cluster/mesh/test_flow.py",
+        "tests/cluster/mesh/test_ended_processes.py",
+    ),
     "cluster/storage": ("tests/cluster/storage/test_failures.py", "tests/cluster/storage/test_thread.py"),
     "protocol": ("tests/protocol/test_decoder.py",),
     "node/": (
@@ -115,7 +119,7 @@ MUTANTS = (
     Mutant(
         "a node that is silent for 0.15 s is declared down",
         "node/driver/failure_detector.py",
-        "silence > self._timeout",
+        "silence > max(self._timeout, node.timeout / 1000)",
         "silence > 0.15",
         simulated=True,
     ),
@@ -695,10 +699,10 @@ MUTANTS = (
         "leaders",
     ),
     Mutant(
-        "a node hangs up after a pause",
+        "a leader that hears nobody thinks that it leads",
         "node/driver/incarnations.py",
-        " or self._clock.paused != self._paused:",
-        ":",
+        "now - self._raft.unheard * self._tick)",
+        "now)",
     ),
     Mutant(
         "a refused connection proves that a process has ended",
@@ -709,7 +713,7 @@ MUTANTS = (
     Mutant(
         "a liveness connection that is reset proves that a process has ended",
         "cluster/mesh/liveness.py",
-        "self._lost(self, exc is None and not self._spoilt)",
+        "self._lost(self, exc is None and self._confirmed and not self._spoilt)",
         "self._lost(self, True)",
     ),
     # Mirrors and snapshots

@@ -29,8 +29,6 @@ SHORT: Final = "has too little of something"
 PAUSE: Final = 1200 * MS
 """A freeze of this length is a pause for its process: it looks at its clock ten times a second, and by a clock that may
 go wrong a gap of a second counts (`node.driver.awake_clock`)."""
-NOTICED: Final = 100 * MS
-"""So long after it was made both ends know of a link."""
 SETTLED: Final = 5 * SECOND
 """So long after the last fault every node has a leader that it hears: some elections, and what had to be caught up."""
 
@@ -98,6 +96,8 @@ class Truth:
         """The process in which each incarnation of a node was begun, and when."""
         self._silences: dict[tuple[str, str], list[Condition]] = {}
         """Silences of at least the timeout that are over, by listener and node."""
+        self._noticed: dict[tuple[str, str], int] = {}
+        """When a node last noticed that it has a link with another one."""
         self.leader = ""
         """The node that came to lead last."""
         self.peace = -1
@@ -284,9 +284,8 @@ class Truth:
 
     def seems_dead(self, node: str, to: str) -> bool:
         """Tell whether a node has no link with another one whose process ended, as far as it can know."""
-        pair = (min(node, to), max(node, to))
-        apart = self._known.get(("have no link", pair))
-        if not apart or 0 <= apart[-1].ended < self.now - NOTICED:
+        apart = self._known.get(("have no link", (min(node, to), max(node, to))))
+        if not apart or self._noticed.get((to, node), -1) > apart[-1].began:
             return False
         return self.had("is dead", node, self.now - apart[-1].began)
 
@@ -319,7 +318,8 @@ class Truth:
     # Links
 
     def linked(self, node: str, other: str) -> None:
-        """Note that a node has a new link."""
+        """Note that a node notices a new link."""
+        self._noticed[node, other] = self.now
         self.arrived(other, node)
 
     def _host(self, node: str) -> Host:

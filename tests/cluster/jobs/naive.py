@@ -64,6 +64,7 @@ class NaiveNode:
     prefix: bytes = b""
     max_packet: int = 0
     process: str = ""
+    timeout: int = 0
     short_of: dict[int, tuple[int, int]] = field(default_factory=dict)
     sessions: list[NaiveSession] = field(default_factory=list)
     uploads: dict[int, bytes] = field(default_factory=dict)
@@ -172,6 +173,7 @@ class NaiveTable:
                 node.prefix = command.handle_prefix
                 node.max_packet = command.max_packet
                 node.process = command.process
+                node.timeout = command.timeout
                 self.retries = command.job_retries
                 self.most_functions = command.max_functions
             case SessionOpen():
@@ -570,7 +572,7 @@ class NaiveTable:
             "nodes": {
                 node.name: (
                     *(node.incarnation, node.last, node.up, node.prefix),
-                    *(node.max_packet, node.process, node.short_of),
+                    *(node.max_packet, node.process, node.timeout, node.short_of),
                 )
                 for node in self.nodes
                 if node.incarnation > 0

@@ -97,7 +97,10 @@ def observe(table: JobTable) -> dict:
     return {
         "table": (table.now, table.job_retries, table.max_functions, table.last_job, len(table.departing)),
         "nodes": {
-            name: (node.incarnation, node.last, node.up, node.handle_prefix, node.max_packet, node.process, node.alarms)
+            name: (
+                *(node.incarnation, node.last, node.up, node.handle_prefix),
+                *(node.max_packet, node.process, node.timeout, node.alarms),
+            )
             for name, node in table.nodes.items()
             if node.incarnation > 0
         },

@@ -39,12 +39,19 @@ async def spawn():
         await process.communicate()
 
 
+async def watches(node):
+    """Wait until there is a liveness connection, and the process has read all that came with it."""
+    await node.watches("z")
+    node.mesh.send("z", Lane.REPORTS, b"read it all?")
+    await node.has_got(1)
+
+
 class TestAKilledProcess:
     async def test_is_noticed_at_once(self, nodes, spawn):
         one = await nodes.start("a")
         process, port = await spawn()
         one.mesh.dial("127.0.0.1", port)
-        await one.watches("z")
+        await watches(one)
         loop = asyncio.get_running_loop()
         process.kill()
         began = loop.time()
@@ -59,9 +66,9 @@ class TestAKilledProcess:
         # The other end hears of this node's address from b, and b dials first.
         two = await nodes.start("b")
         two.mesh.dial("127.0.0.1", port)
-        await two.watches("z")
+        await watches(two)
         one.dial(two)
-        await one.watches("z")
+        await watches(one)
         process.kill()
         await one.told_of("ended", "z")
         await two.told_of("ended", "z")
@@ -70,13 +77,13 @@ class TestAKilledProcess:
         one = await nodes.start("a")
         process, port = await spawn()
         one.mesh.dial("127.0.0.1", port)
-        await one.watches("z")
+        await watches(one)
         process.kill()
         await one.told_of("ended", "z")
         await spawn(port, "2")
         await one.told_times(2, "up", "z")
         one.mesh.send("z", Lane.REPORTS, b"again")
-        await one.has_got(1)
+        await one.has_got(2)
         assert one.told == [("up", "z"), ("down", "z"), ("ended", "z"), ("up", "z")]
 
 

@@ -50,6 +50,16 @@ class TestALinkOverTls:
         await one.told_times(2, "up", "b")
         await two.told_times(2, "up", "a")
 
+    async def test_tells_an_ended_process_from_one_that_was_reset(self, nodes, files):
+        one, two = await nodes.pair(tls=files)
+        one.break_link(two)
+        await one.told_times(2, "up", "b")
+        assert one.proofs == two.proofs == []
+        await one.watches("b")
+        await two.die()
+        await one.told_of("ended", "b")
+        assert one.proofs == [("b", "b-1")]
+
     async def test_is_ended_with_a_goodbye(self, nodes, files):
         one, two = await nodes.pair(tls=files)
         one.send(two, b"last words")

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.jobs import Batch, DownReason, JobTable, NodeDown, NodeUp, propose
 from node.driver.awake_clock import PAUSE, AwakeClock
-from node.driver.failure_detector import FailureDetector
+from node.driver.failure_detector import GRACE, FailureDetector
 
 TIMEOUT = 5.0
 MEMBERS = ("a", "b", "c")
@@ -23,8 +23,8 @@ class Scene:
         for name in MEMBERS:
             self.up(name, 1)
 
-    def up(self, name: str, incarnation: int, process: str = "") -> None:
-        command = NodeUp(b"H", -1, process=process or f"{name}-{incarnation}")
+    def up(self, name: str, incarnation: int, timeout: int = 0) -> None:
+        command = NodeUp(b"H", -1, process=f"{name}-{incarnation}", timeout=timeout)
         self.table.apply(propose(1, [Batch(name, incarnation, 1, [command])]))
 
     def wait(self, seconds: float, *heard: str) -> list[tuple[str, int]]:
@@ -63,6 +63,11 @@ class TestANodeIsDown:
         assert scene.wait(TIMEOUT - 0.5) == [("c", 1)]
         assert scene.wait(1) == [("b", 1)]
 
+    def test_after_its_own_timeout_where_that_is_longer(self, scene):
+        scene.up("b", 2, timeout=8000)
+        assert scene.wait(7.8, "c") == []
+        assert scene.wait(0.4, "c") == [("b", 2)]
+
     def test_at_once_when_its_process_has_ended(self, scene):
         scene.detector.ended("b", "b-1", DownReason.ENDED)
         assert scene.look() == [("b", 1)]
@@ -85,6 +90,14 @@ class TestANodeIsDown:
         scene.committed = ("a", "b")
         found = scene.detector.judge(scene.table.nodes.values(), MEMBERS, scene.committed)
         assert {each.node: each.reason for each in found} == {"b": how, "c": DownReason.REMOVED}
+
+    def test_though_the_one_that_looks_is_paused_again_and_again(self, scene):
+        down = []
+        for _ in range(10):
+            down += scene.wait(2.0, "b")
+            scene.pause(PAUSE + 0.1)
+            down += scene.look()
+        assert down == [("c", 1)]
 
 
 class TestANodeIsNotDown:
@@ -111,11 +124,12 @@ class TestANodeIsNotDown:
 
     @pytest.mark.parametrize("pause", [PAUSE + 0.1, 3.3, 4.2, TIMEOUT + 0.1, 60.0])
     def test_when_the_silence_was_a_pause_of_the_one_that_looks(self, scene, pause):
+        """What came during the pause is read within the grace."""
         assert scene.wait(TIMEOUT - 0.2) == []
         scene.pause(pause)
         assert scene.look() == []
-        assert scene.wait(TIMEOUT - 0.2) == []
-        assert scene.wait(0.4) == [("b", 1), ("c", 1)]
+        assert scene.wait(GRACE - 0.2) == []
+        assert scene.wait(TIMEOUT - 1, "b", "c") == []
 
     def test_when_it_is_silent_because_a_change_leaves_it_out_that_is_not_committed(self, scene):
         scene.members = ("a", "b")

@@ -87,6 +87,17 @@ class TestService:
         assert node.serving == [True, False]
         assert node.sink.told == [1, "hang up"]
 
+    def test_of_a_leader_that_hears_nobody_ends_as_early_as_that_of_others(self):
+        """The others may have elected another one in the moment when it was cut off."""
+        node = Lonely()
+        node.lead()
+        node.acknowledge()
+        assert node.driver.serving
+        node.wait(leaderless_timeout(NODE_TIMEOUT) - 0.2)
+        assert node.driver.serving
+        node.wait(0.5)
+        assert node.serving == [True, False]
+
     def test_ends_before_the_others_give_its_jobs_away(self):
         """They do so after the node timeout; by default it is longer than two elections take."""
         for timeout in (5.0, 10.0, 60.0):

@@ -89,6 +89,18 @@ class TestTheDisk:
         road.loop.advance(ENTRY_GAP)
         assert road.told == []
 
+    def test_does_not_put_off_what_is_to_be_looked_at_earlier(self, road):
+        road.intake.crowd = CROWD
+        road.writing.under_way = 20
+        began = road.loop.time()
+        assert not road.pace.disk_allows(alone=False, much=True)
+        road.writing.under_way = 0
+        road.intake.crowd = 0
+        road.intake.urgent = False
+        assert not road.pace.allows(alone=False)
+        road.loop.advance(SLOW)
+        assert road.told[0] - began < 2 * PATIENCE
+
 
 class TestACrowd:
     def test_waits_between_two_entries_and_is_called_once_it_has(self, road):
