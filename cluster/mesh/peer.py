@@ -75,8 +75,9 @@ class MeshEvents(Protocol):
         """
 
     def unreachable(self, node: str) -> None:
-        """Take note that the node may have ended: connections are refused where it listened, or its host has closed the
-        liveness connection, and the link is lost.
+        """Take note that the node may have ended.
+
+        Connections are refused where it listened, or its host has closed the liveness connection and the link is lost.
         """
 
     def received(self, node: str, lane: Lane, data: bytes) -> None:
