@@ -7,9 +7,9 @@ unless something between the nodes ends connections by itself: then the link goe
 
 A live process never closes one in good order: it resets it.
 
-The end that accepted a link asks for the connection by a word on the link, with a nonce. The end that dialled the link
-opens it, shows in the request that it knows the link's key, and sends one byte when it has the connection. Not for: what follows from the proof
-(`cluster.mesh.mesh`).
+The end that accepted a link asks for the connection on the link, with a nonce. The end that dialled the link opens it,
+and shows in the request that it knows the link's key. It sends one byte when it has the connection: before that its end
+means nothing. Not for: what follows from the proof (`cluster.mesh.processes`).
 """
 
 import asyncio
