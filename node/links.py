@@ -96,7 +96,7 @@ class Links:
         else:
             self._discovery.advertise_clients(address.host, address.port)
 
-    async def close(self) -> None:
-        """Say goodbye, and let all links go."""
+    async def close(self, *, failed: bool) -> None:
+        """Say goodbye, and let all links go. `failed`: nobody asked this node to stop."""
         await self._discovery.close()
-        await self.mesh.close()
+        await self.mesh.close(failed=failed)

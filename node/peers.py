@@ -91,8 +91,8 @@ class FormationSide(Protocol):
 class GroupSide(Protocol):
     """This node as a member of its group."""
 
-    def linked(self, node: str) -> None:
-        """Take note of a new link."""
+    def linked(self, node: str, process: str) -> None:
+        """Take note of a new link to a process of a node."""
 
     def ended(self, node: str, process: str, *, goodbye: bool) -> None:
         """Take note of proof that a process of a node has ended; `goodbye`: it said so itself."""
@@ -162,7 +162,7 @@ class Peers:
         node = peer.introduction.node
         self.formation.linked(node)
         if self.group is not None:
-            self.group.linked(node)
+            self.group.linked(node, peer.introduction.instance)
 
     def link_down(self, node: str) -> None:
         """Take note of a lost one."""

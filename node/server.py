@@ -95,6 +95,7 @@ def run(configuration: Configuration) -> int:
                 bind_one(configuration.http, "; --http names another address for the site, or none")
             )
         drop_privileges(configuration.user)
+        log.info("opening", data_dir=str(configuration.data_dir))
         store = _open(configuration.data_dir)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Server(configuration, store, listeners, mesh, site).serve())
@@ -184,7 +185,7 @@ class _Server:
                     ending.push_async_callback(site.close)
                 if self._links is not None:
                     await self._links.start()
-                    ending.push_async_callback(self._links.close)
+                    ending.push_async_callback(self._part, self._links)
                 if identity.blank:
                     if self._membership is None:
                         found_alone(self._store, identity)
@@ -353,10 +354,10 @@ class _Server:
 
     # -- what other nodes say (`node.peers.GroupSide`) ----------------------------------------------------------------
 
-    def linked(self, node: str) -> None:
-        """Take note of a new link."""
+    def linked(self, node: str, process: str) -> None:
+        """Take note of a new link to a process of a node."""
         if self._driver is not None and self._gateway is not None:
-            self._driver.linked(node)
+            self._driver.linked(node, process)
             self._gateway.relay.linked(node)
 
     def ended(self, node: str, process: str, *, goodbye: bool) -> None:
@@ -438,6 +439,9 @@ class _Server:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUORUM_CHECK):
                     await settled.wait()
+
+    async def _part(self, links: Links) -> None:
+        await links.close(failed=self._failure is not None)
 
     def _disk_hung(self, error: DiskHungError) -> None:
         self._hung.set()

@@ -147,6 +147,8 @@ class NodeStatus:
             return "recovering"
         if not driver.raft.leader:
             return "no leader is known: a majority of the group's voters cannot be reached, or an election is on"
+        if not driver.serving and driver.raft.mute:
+            return "its disk has not taken the present term: see what holds up the disk, or whether it is full"
         if not driver.serving:
             return "catching up with the group"
         if driver.lags:

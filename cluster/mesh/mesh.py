@@ -147,8 +147,8 @@ class Mesh:
         """Why there is no link with whoever is at an address that is dialled, where that is known."""
         return self._dialler.troubles()
 
-    async def close(self) -> None:
-        """Say goodbye to every peer and end, within a moment."""
+    async def close(self, *, failed: bool = False) -> None:
+        """Say goodbye to every peer and end, within a moment. `failed`: nobody asked for it."""
         if self._closing:
             return
         self._closing = True
@@ -156,7 +156,7 @@ class Mesh:
         await self._dialler.stop()
         for link in tuple(self._links.values()):
             self._drop(link)
-            self._part(link, Goodbye())
+            self._part(link, Goodbye(failed))
         endings = [link.connection.closed for link in self._parting]
         if endings:
             await asyncio.wait(endings, timeout=2 * self._timing.linger)
@@ -246,13 +246,15 @@ class Mesh:
         other = meeting.hello.introduction
         told = meeting.hello.address
         seen = Address(connection.host, other.port if dialled_port is None else dialled_port)
-        # Behind address translation a node is not where it seems to be, and that nobody listens there says nothing.
-        certain = seen if dialled_port is not None or told == seen else None
+        # Behind address translation a node is not where it seems to be, and that nobody listens there says nothing. Nor
+        # does it where somebody else listens for the node: then it advertises an address.
+        certain = seen if (dialled_port is not None or told == seen) and not meeting.hello.advertised else None
         peer = Peer(
             introduction=other,
             address=told if told is not None and meeting.hello.advertised else seen,
             dialled=dialled_port is not None,
             since=self._loop.time(),
+            seen=seen,
         )
         before = self._links.get(other.node)
         if before is not None:

@@ -57,6 +57,8 @@ class Peer(msgspec.Struct, frozen=True):
     """Whether this node dialled."""
     since: float
     """When the link came up, in seconds of the event loop's clock."""
+    seen: Address | None = None
+    """Where it was dialled; if it dialled, its host, and the port that it listens on."""
 
 
 class MeshEvents(Protocol):

@@ -105,7 +105,7 @@ class Processes:
         process.link = None
         if isinstance(link.farewell, Goodbye):
             process.forget_connection()
-            self._end(process, goodbye=True)
+            self._end(process, goodbye=not link.farewell.failed)
         elif isinstance(link.farewell, Refusal):
             process.forget_connection()
         else:
@@ -178,11 +178,11 @@ class Processes:
 
     async def _open(self, process: _Process) -> None:
         """Open the connection that the other end asked for last; only one attempt at a time, whatever it asks for."""
-        while (link := process.link) is not None and process.nonce and process.evidence is not None:
+        while (link := process.link) is not None and process.nonce and link.peer.seen is not None:
             nonce = process.nonce
             header = liveness.header(nonce, link.seals[0])
             lost = functools.partial(self._connection_lost, process)
-            connection = await self._open_connection(process.evidence, header, lost)
+            connection = await self._open_connection(link.peer.seen, header, lost)
             if connection is not None and process.link is not None and process.nonce == nonce:
                 process.nonce = b""
                 process.forget_connection()

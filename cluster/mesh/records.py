@@ -38,6 +38,9 @@ class Pong(msgspec.Struct, frozen=True, tag="pong"):
 class Goodbye(msgspec.Struct, frozen=True, tag="goodbye"):
     """This process ends."""
 
+    failed: bool = False
+    """Whether it was not asked to."""
+
 
 class Refusal(msgspec.Struct, frozen=True, tag="refusal"):
     """This link ends, and why there will be none for a while."""

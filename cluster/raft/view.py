@@ -90,6 +90,12 @@ class View:
         return 0 if self._leadership is None else max(0, self._leadership.room.left)
 
     @property
+    def mute(self) -> bool:
+        """Tell whether the present term, or vote, is not on disk yet: until it is, no message of the term leaves."""
+        outbox = self._server.outbox
+        return outbox.persisted < outbox.hard_state_write
+
+    @property
     def unheard(self) -> int:
         """For how many ticks this leader has heard no quorum. It may not know yet that another one leads. Else 0."""
         return 0 if self._leadership is None else self._leadership.replication.unheard

@@ -346,7 +346,7 @@ class Driver(Gathering):
             self._detector.heard(message.sender)
             with self._guard():
                 self.raft.step(message)
-            if message.sender == self.raft.leader:
+            if message.sender == self.raft.leader and not self.raft.mute:
                 self._incarnations.leader_heard()
             self._pump_soon()
 
@@ -356,9 +356,9 @@ class Driver(Gathering):
             self._intake.take(batches)
             self._pump_soon()
 
-    def linked(self, node: str) -> None:
-        """Note that there is a link to a node: a new one, and what was on its way over another is lost."""
-        self._detector.linked(node)
+    def linked(self, node: str, process: str = "") -> None:
+        """Note that there is a link to a process of a node: a new one, and what was on its way over another is lost."""
+        self._detector.linked(node, process)
         self._sending.linked(node)
 
     def ended(self, node: str, process: str, *, goodbye: bool) -> None:

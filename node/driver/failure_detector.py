@@ -45,9 +45,10 @@ class FailureDetector:
         """Note a sign of life."""
         self._heard[node] = self._clock.time()
 
-    def linked(self, node: str) -> None:
-        """Note that there is a link to a node."""
+    def linked(self, node: str, process: str) -> None:
+        """Note that there is a link to a process of a node: it lives, whatever seemed to prove that it does not."""
         self._absent.discard(node)
+        self._ended.get(node, {}).pop(process, None)
         self.heard(node)
 
     def ended(self, node: str, process: str, reason: DownReason) -> None:

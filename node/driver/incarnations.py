@@ -7,7 +7,8 @@ said in it, so that none is used twice. It serves once its NodeUp is applied.
 A node that hears no leader makes its clients wait: an election is over in a few seconds, and costs no connection. After
 `leaderless_timeout` it hangs up, so that they go to another node. By then it may be cut off from the others, who are
 about to give its jobs to other workers: the node timeout ends one second later. It hangs up at once when too many
-nodes have ended for any leader. Not for: which node is down (`failure_detector`), or who is connected
+nodes have ended for any leader. A node whose disk does not take the present term hears the leader, and cannot be heard:
+after the same time it hangs up as well. Not for: which node is down (`failure_detector`), or who is connected
 (`node.gateway`).
 """
 
@@ -161,9 +162,11 @@ class Incarnations:
             # What the leader sent during the pause has not been read.
             self._led = max(self._led, now - self._leaderless_timeout + GRACE)
         led = bool(self._raft.leader)
+        waits = now - self._led < self._leaderless_timeout
         self._note_quorum(now, led=led)
-        if not led and self.serving:
-            waits = now - self._led < self._leaderless_timeout
+        if led and self._raft.mute:
+            led = waits
+        elif not led and self.serving:
             led = waits and self._detector.leaves_quorum(self.configuration.voters)
         member = self._name in self.configuration.members
         serving = self.open and led and member and not self._removed
@@ -171,6 +174,8 @@ class Incarnations:
             return
         self.serving = serving
         if not serving and self.open and self._sink is not None:
+            if self._raft.mute:
+                notices.unheard(now - self._led)
             self._sink.hang_up()
             self._barriers.forget()
         self._on_serving(serving)

@@ -110,6 +110,16 @@ def quorum_lost(seconds: float, timeout: float) -> None:
     )
 
 
+def unheard(seconds: float) -> None:
+    """Log that this node's disk keeps it from being heard, and that it hangs up for that."""
+    log.warning(
+        "disk_blocks_term",
+        why=f"the disk has not taken the present term for {seconds:.1f} s, and until it does the others hear nothing",
+        effect="the others are about to take this node for down; its clients and workers are hung up on",
+        cure="see what holds up the disk, or whether it is full",
+    )
+
+
 def quorum_restored(leader: str, seconds: float) -> None:
     """Log that there is a leader again."""
     log.info("quorum_restored", leader=leader, after_seconds=round(seconds, 1))

@@ -106,7 +106,9 @@ class Node(ServerProcess):
         """Let each write to the disk take this much longer from now on, in a cluster with `slow_disks`."""
         path = self._slow_disk
         if seconds:
-            path.write_text(str(seconds))
+            fresh = path.with_suffix(".new")
+            fresh.write_text(str(seconds))
+            fresh.replace(path)
         else:
             path.unlink(missing_ok=True)
 

@@ -373,6 +373,7 @@ class Disk:
         """A transaction takes between half of this and one and a half."""
         self.pace = 200.0
         """Bytes that are written in a microsecond."""
+        self._busy_since = 0
         self.hangs_until = 0
         """Until when no write and no read comes to its end."""
         self.writes_until = 0
@@ -446,7 +447,13 @@ class Disk:
     def _submit(self, work: Work, done: Callable[[], None]) -> None:
         self._waiting.append((work, done))
         if not self._under_way:
+            self._busy_since = self._schedule.now
             self._begin()
+
+    @property
+    def busy_for(self) -> int:
+        """Give for how long it has had something to do without a break."""
+        return self._schedule.now - self._busy_since if self._under_way else 0
 
     def _duration(self) -> int:
         return int(self.latency * (0.5 + self._random.random()))

@@ -699,6 +699,18 @@ MUTANTS = (
         "leaders",
     ),
     Mutant(
+        "a node whose disk keeps it from being heard goes on serving",
+        "node/driver/incarnations.py",
+        "        if led and self._raft.mute:\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "a process that is linked again stays proven to have ended",
+        "node/driver/failure_detector.py",
+        "        self._ended.get(node, {}).pop(process, None)\n",
+        "",
+    ),
+    Mutant(
         "a leader that hears nobody thinks that it leads",
         "node/driver/incarnations.py",
         "now - self._raft.unheard * self._tick)",

@@ -8,7 +8,8 @@
   "Who is alive"): its process is over; or the leader heard nothing of it for `--node-timeout`, in which it ran itself;
   or it is no member, and that is committed.
 - A node that is a member hangs up on everybody only when its sessions are over, when it has heard no leader for longer
-  than an election takes, or when too many processes are over for any leader.
+  than an election takes, when its disk has kept it from being heard for as long, or when too many processes are over
+  for any leader.
 - A result comes, once, unless the node that had it is gone; and what comes before it comes in order.
 - A linearizable read sees everything that was known anywhere before it was asked.
 
@@ -171,13 +172,19 @@ class Promises:
         """Note that a snapshot took the place of a node's table: the sessions of its incarnation are over."""
         self._over.add((node, incarnation))
 
-    def hung_up(self, node: str) -> None:
-        """Note that a node hangs up on everybody, because it has no leader or is no member."""
+    def hung_up(self, node: str, disk_busy: int = 0) -> None:
+        """Note that a node hangs up on everybody, because it has no leader, cannot be heard, or is no member.
+
+        `disk_busy`: for how long its disk has had something to do. It cannot be heard before that has its term.
+        """
+        if disk_busy >= LEADERLESS:
+            return
         if self.truth.settled and node in self.safety.configuration.members:
             raise ViolationError(f"{node} hangs up on everybody, and nothing goes wrong; {self.truth.about(node)}")
         if node not in self.safety.configuration.members:
             return
-        leaderless = self.truth.leaderless_for(node)
+        # It may have had no leader for a while, and then one in a term that its disk did not take.
+        leaderless = self.truth.leaderless_for(node) + disk_busy
         if leaderless < LEADERLESS and all(self._may_have_quorum(node, voters) for voters in self._recent_voters()):
             raise ViolationError(
                 f"{node} hangs up on everybody, {leaderless / SECOND:.1f} s after it heard a leader;"

@@ -94,7 +94,7 @@ class Watch(Safety):
 
     def hung_up(self, name: str) -> None:
         """Check that a node had a reason to hang up on everybody."""
-        self._promises.hung_up(name)
+        self._promises.hung_up(name, self._logs[name].disk.busy_for)
 
     def asked(self) -> int:
         """Tell what a read asked for now must see."""

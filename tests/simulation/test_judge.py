@@ -197,6 +197,7 @@ class TestHangingUp:
 
     def test_is_wrong_soon_after_a_pause(self, world):
         world.at(5)
+        world.truth.arrived("a", "b", leads=True)
         world.truth.froze("b")
         world.at(15)
         world.truth.thawed("b")

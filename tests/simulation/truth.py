@@ -29,6 +29,8 @@ SHORT: Final = "has too little of something"
 PAUSE: Final = 1200 * MS
 """A freeze of this length is a pause for its process: it looks at its clock ten times a second, and by a clock that may
 go wrong a gap of a second counts (`node.driver.awake_clock`)."""
+DEPOSED: Final = 2 * SECOND
+"""So long after it last heard a majority a leader may still lead: it looks once in each election timeout."""
 SETTLED: Final = 5 * SECOND
 """So long after the last fault every node has a leader that it hears: some elections, and what had to be caught up."""
 
@@ -50,7 +52,21 @@ class Condition(msgspec.Struct):
 class Host:
     """One machine, as the world knows it."""
 
-    __slots__ = ("clock", "frozen", "heard", "leads", "led", "led_at", "life", "offsets", "rate", "since", "woke")
+    __slots__ = (
+        "asleep",
+        "clock",
+        "froze_at",
+        "frozen",
+        "heard",
+        "leads",
+        "led",
+        "led_at",
+        "life",
+        "offsets",
+        "rate",
+        "since",
+        "woke",
+    )
 
     def __init__(self, now: int) -> None:
         self.life = 0
@@ -66,7 +82,10 @@ class Host:
         self.led = -1
         """When it last did; -1: never yet."""
         self.led_at = -float("inf")
-        """When it last led or was sent anything by the leader, by its own clock."""
+        """When it last led or was sent anything by the leader, by its own clock without its pauses."""
+        self.asleep = 0.0
+        """How much of its clock was pauses."""
+        self.froze_at = 0.0
         self.heard: dict[str, tuple[float, int]] = {}
         """While it leads: when each other node was last heard, or its leadership began; by its clock, and in truth."""
         self.offsets: list[tuple[int, int]] = [(0, 0)]
@@ -75,6 +94,10 @@ class Host:
     def time(self, now: int) -> float:
         """Give the time of its clock."""
         return self.clock + (now - self.since) * self.rate
+
+    def awake(self, now: int) -> float:
+        """Give the time of its clock without its pauses."""
+        return self.time(now) - self.asleep
 
 
 class Truth:
@@ -175,12 +198,17 @@ class Truth:
 
     def froze(self, node: str) -> None:
         """Note that a process does not run for a while."""
-        self._host(node).frozen = True
+        host = self._host(node)
+        host.frozen = True
+        host.froze_at = host.time(self.now)
         self.begin("is frozen", node)
 
     def thawed(self, node: str) -> None:
         """Note that it runs again."""
         host = self._host(node)
+        paused = host.time(self.now) - host.froze_at
+        if host.frozen and paused >= PAUSE:
+            host.asleep += paused
         host.frozen = False
         host.woke = self.now
         self.end("is frozen", node)
@@ -259,7 +287,7 @@ class Truth:
                 self._hears(host, node, other)
             host.leads = False
             host.led = self.now
-            host.led_at = host.time(self.now)
+            host.led_at = max(host.led_at, host.awake(self.now) - DEPOSED)
             host.heard = {}
 
     def arrived(self, sender: str, to: str, *, leads: bool = False) -> None:
@@ -269,7 +297,7 @@ class Truth:
         """
         host = self._hosts[to]
         if leads and self.leader == sender:
-            host.led_at = host.time(self.now)
+            host.led_at = host.awake(self.now)
         if host.leads:
             self._hears(host, to, sender)
 
@@ -292,7 +320,7 @@ class Truth:
     def leaderless_for(self, node: str) -> float:
         """Give for how long a process has been without a leader, by its own clock and as long as it ran."""
         host = self._host(node)
-        return 0.0 if host.leads else host.time(self.now) - max(host.led_at, host.time(host.woke))
+        return 0.0 if host.leads else host.awake(self.now) - host.led_at
 
     def silent(self, listener: str, node: str, since: int) -> bool:
         """Tell whether a leader heard nothing of a node for the timeout, in a time that goes on to `since` at least."""

@@ -23,8 +23,8 @@ class Scene:
         for name in MEMBERS:
             self.up(name, 1)
 
-    def up(self, name: str, incarnation: int, timeout: int = 0) -> None:
-        command = NodeUp(b"H", -1, process=f"{name}-{incarnation}", timeout=timeout)
+    def up(self, name: str, incarnation: int, timeout: int = 0, process: str = "") -> None:
+        command = NodeUp(b"H", -1, process=process or f"{name}-{incarnation}", timeout=timeout)
         self.table.apply(propose(1, [Batch(name, incarnation, 1, [command])]))
 
     def wait(self, seconds: float, *heard: str) -> list[tuple[str, int]]:
@@ -101,6 +101,14 @@ class TestANodeIsDown:
 
 
 class TestANodeIsNotDown:
+    def test_when_the_process_that_seemed_to_have_ended_is_linked_again(self, scene):
+        """Something between the nodes had closed all connections."""
+        scene.detector.ended("b", "b-1", DownReason.ENDED)
+        assert scene.look() == [("b", 1)]
+        scene.detector.linked("b", "b-1")
+        scene.up("b", 2, process="b-1")
+        assert scene.wait(1, "b", "c") == []
+
     def test_when_an_earlier_process_of_it_has_ended(self, scene):
         """The proof may come late: another node leads by now, and the next process has opened its incarnation."""
         scene.up("b", 2)
@@ -174,5 +182,5 @@ class TestAQuorum:
         assert detector.leaves_quorum(MEMBERS)
         detector.ended("c", "c-1", DownReason.ENDED)
         assert not detector.leaves_quorum(MEMBERS)
-        detector.linked("b")
+        detector.linked("b", "b-2")
         assert detector.leaves_quorum(MEMBERS)

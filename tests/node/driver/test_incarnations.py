@@ -98,6 +98,27 @@ class TestService:
         node.wait(0.5)
         assert node.serving == [True, False]
 
+    def test_ends_when_the_disk_does_not_take_the_term_in_which_it_hears_a_leader(self):
+        """Until it does, the others hear nothing of this node."""
+        node = Lonely()
+        node.serve()
+        node.disk.held = True
+        node.follow("c")
+        for _ in range(round(leaderless_timeout(NODE_TIMEOUT) / 0.1) - 2):
+            node.hear()
+            node.wait(0.1)
+        assert node.driver.raft.leader == "c"
+        assert node.serving == [True]
+        for _ in range(5):
+            node.hear()
+            node.wait(0.1)
+        assert node.serving == [True, False]
+        assert node.sink.told == [1, "hang up"]
+        node.disk.acknowledge()
+        node.hear()
+        node.wait(0.2)
+        assert node.serving == [True, False, True]
+
     def test_ends_before_the_others_give_its_jobs_away(self):
         """They do so after the node timeout; by default it is longer than two elections take."""
         for timeout in (5.0, 10.0, 60.0):
@@ -123,6 +144,7 @@ class TestService:
         node.wait(6)
         assert not node.driver.serving
         node.follow("c")
+        node.wait(0.1)
         assert node.serving == [True, False, True]
         assert node.driver.incarnation == 1
 
