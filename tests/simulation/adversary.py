@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cluster.jobs import Alarm, Resource
 from cluster.raft import Change, ChangeKind, ConfigurationChange, RefusedError
@@ -10,7 +10,6 @@ from tests.simulation.burst import Burst
 from tests.simulation.connections import Wire
 from tests.simulation.flood import Flood
 from tests.simulation.machine import Machine
-from tests.simulation.process import NODE_TIMEOUT
 from tests.simulation.schedule import MS, SECOND
 from tests.simulation.truth import CLOCK_MEMORY
 
@@ -22,6 +21,9 @@ DISTURBING = frozenset({"campaign", "transfer", "member", "links", "noise"})
 """Faults after which another node may lead, though all are well."""
 STEPS = (SECOND, 60 * SECOND, 3600 * SECOND, 86400 * SECOND, 30 * 86400 * SECOND)
 """A clock steps by up to one of these."""
+
+DOZE: Final = 2 * SECOND
+"""The longest time for which one that dozes is frozen."""
 
 
 class Adversary:
@@ -174,12 +176,15 @@ class Adversary:
         return leader.name
 
     def _doze(self) -> str:
-        """Freeze one that does not lead for less time than it takes to be declared down."""
+        """Freeze one that does not lead for less time than it takes to be declared down.
+
+        Much less: for one that is missed for longer the leader takes in little, where the log that is kept is small.
+        """
         machine = self._spare()
         if machine is None:
             return ""
         machine.pause()
-        self._later(SECOND // 5, int((NODE_TIMEOUT - 1) * SECOND * (1 - self._profile.drift)), machine.resume)
+        self._later(SECOND // 5, int(DOZE * (1 - self._profile.drift)), machine.resume)
         return machine.name
 
     def _flood(self) -> str:
