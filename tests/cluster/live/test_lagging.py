@@ -203,3 +203,24 @@ class TestADisk:
         node.spawn()
         await node.serves()
         await cluster.settles()
+
+    @pytest.mark.timeout(120)
+    async def test_that_hangs_while_another_comes_to_lead_makes_its_node_hang_up_before_its_jobs_are_given_away(
+        self, new_cluster, client_on, worker_on, function
+    ):
+        """The others cannot hear the node before the new term is on its disk, though it hears the leader."""
+        cluster = await new_cluster(3, slow_disks=True)
+        leader = await cluster.leader()
+        other = cluster.others(leader)[0]
+        worker, rescuer = await worker_on(leader, function), await worker_on(other, function)
+        client = await client_on(other)
+        handle = await client.submit_background(function)
+        assert (await worker.take()).handle == handle
+        leader.slow_disk(600.0)
+        await client.submit_background(b"unrelated " + function)
+        given_away = asyncio.create_task(rescuer.take(within=60.0))
+        await worker.expect_closed(within=60.0)
+        assert not given_away.done(), "the job was given away while its worker was connected"
+        assert (await given_away).handle == handle
+        assert "disk" in str(leader.events("not_listening")[0]["why"])
+        leader.slow_disk(0)
