@@ -27,6 +27,9 @@ SLOW: Final = 0.005
 """Seconds after which a leader of others waits no longer for its own disk where theirs have committed what it sent: it
 goes at their pace then. Disks that are as quick as its own take no longer. What may wait for the disk is bounded by
 consensus (`Raft.room`)."""
+TOO_SLOW: Final = 0.05
+"""Seconds after which it does not wait for its own disk whatever the others have: entries of many bytes follow each
+other before those in front are committed."""
 COARSENESS: Final = 0.001
 """Seconds by which the loop's timers may be early."""
 ENTRY_GAP: Final = 0.002
@@ -69,7 +72,7 @@ class Pace:
         if waited <= SLOW:
             self._call_in(SLOW - waited + COARSENESS)
             return False
-        return self._raft.commit >= self._raft.last_index
+        return waited > TOO_SLOW or self._raft.commit >= self._raft.last_index
 
     def allows(self, *, alone: bool) -> bool:
         """Tell whether it is time for another entry, which is then to be made; if not, it is seen to when it is."""

@@ -1556,7 +1556,7 @@ MUTANTS = (
     Mutant(
         "a leader waits for its own slow disk",
         "node/driver/pace.py",
-        "return self._raft.commit >= self._raft.last_index",
+        "return waited > TOO_SLOW or self._raft.commit >= self._raft.last_index",
         "return False",
         "leaders",
     ),

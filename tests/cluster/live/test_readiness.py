@@ -87,7 +87,7 @@ class TestAFollowerWhoseTableIsOld:
     async def test_is_not_ready_serves_those_it_has_and_is_ready_again_by_itself(
         self, new_cluster, client_on, function
     ):
-        cluster = await new_cluster(3, slow_disks=True)
+        cluster = await new_cluster(3, slow_disks=True, arguments=("--disk-timeout", "60"))
         leader = await cluster.leader()
         old, other = cluster.others(leader)
         connected = await client_on(old)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from node.driver.gathering import CROWD
-from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, MAX_WRITES_OF_MUCH, PATIENCE, SLOW, Pace
+from node.driver.pace import ENTRY_GAP, MAX_WRITES, MAX_WRITES_AHEAD, MAX_WRITES_OF_MUCH, PATIENCE, SLOW, TOO_SLOW, Pace
 from tests.node.stillness import StillLoop
 
 
@@ -54,8 +54,10 @@ class TestTheDisk:
         road.intake.crowd = CROWD
         road.writing.under_way = 20
         road.raft.commit = 6
-        road.loop.advance(10 * SLOW)
+        road.loop.advance(TOO_SLOW)
         assert not road.pace.disk_allows(alone=False, much=True)
+        road.loop.advance(SLOW)
+        assert road.pace.disk_allows(alone=False, much=True)
 
     def test_is_looked_at_again_when_it_turns_out_to_be_slow(self, road):
         road.intake.crowd = CROWD
