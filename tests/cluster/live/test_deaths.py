@@ -45,6 +45,7 @@ class TestTheNodeOfTheWorker:
         # The last to sleep are the first to be woken: these five jobs are set aside on the node that dies.
         handles = {await client.submit_background(function) for _ in range(5)}
         worker_node.kill()
+        await rescuer.woken(within=TAKEN_OVER)
         assert {(await rescuer.take(within=TAKEN_OVER)).handle for _ in handles} == handles
 
     async def test_a_result_that_its_client_has_is_not_taken_back(self, battered, client_on, worker_on, function):
