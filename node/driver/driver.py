@@ -368,7 +368,7 @@ class Driver(Gathering):
         self.unreachable(node)
 
     def unreachable(self, node: str) -> None:
-        """Note that a node may be gone: its link was closed, or its address refuses connections."""
+        """Note that a node may have ended, without proof (`cluster.mesh.peer.MeshEvents.unreachable`)."""
         self.raft.leader_gone(node)
         self._pump_soon()
 

@@ -10,10 +10,9 @@ from typing import Final
 from cluster.jobs import JobTable, encode_proposal, propose
 from cluster.raft import Raft, RefusedError, Role
 from node.driver.gathering import LAZY_DELAY
+from node.driver.pace import COARSENESS
 from node.driver.surroundings import Handle, Loop
 
-COARSENESS: Final = 0.001
-"""Seconds by which the loop's timers may be early: one that fires early would write entries until the time has come."""
 REFUSED_DELAY: Final = 0.1
 """Seconds after which the time is told that consensus would not take now."""
 

@@ -31,7 +31,7 @@ TOO_SLOW: Final = 0.05
 """Seconds after which it does not wait for its own disk whatever the others have: entries of many bytes follow each
 other before those in front are committed."""
 COARSENESS: Final = 0.001
-"""Seconds by which the loop's timers may be early."""
+"""Seconds by which the loop's timers may be early: what fires early would have to wait once more."""
 ENTRY_GAP: Final = 0.002
 """Seconds from one entry to the next while much comes from several nodes."""
 

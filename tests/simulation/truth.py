@@ -65,7 +65,6 @@ class Host:
         "offsets",
         "rate",
         "since",
-        "woke",
     )
 
     def __init__(self, now: int) -> None:
@@ -76,8 +75,6 @@ class Host:
         self.clock = 0.0
         """Microseconds of its monotonic clock, as of `since`."""
         self.since = now
-        self.woke = now
-        """When it began, or went on after it was frozen."""
         self.leads = False
         self.led = -1
         """When it last did; -1: never yet."""
@@ -183,7 +180,6 @@ class Truth:
         host = self._host(node)
         self._lives += 1
         host.life = self._lives
-        host.woke = self.now
         self.end("is dead", node)
 
     def crashed(self, node: str) -> None:
@@ -210,13 +206,7 @@ class Truth:
         if host.frozen and paused >= PAUSE:
             host.asleep += paused
         host.frozen = False
-        host.woke = self.now
         self.end("is frozen", node)
-
-    def awake_for(self, node: str) -> int:
-        """Give for how long a process has run, or been able to run again."""
-        host = self._host(node)
-        return 0 if host.frozen or not host.life else self.now - host.woke
 
     def life(self, node: str) -> int:
         """Give the process that runs at a node; 0: none does."""
